@@ -1,0 +1,2 @@
+//! From kernel packages to a verdict.
+#![forbid(unsafe_code)]

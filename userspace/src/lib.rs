@@ -1,0 +1,1 @@
+//! Finds out by experiment which claims about mmap are true.

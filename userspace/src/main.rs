@@ -1,0 +1,3 @@
+//! Finds out by experiment which claims about mmap are true.
+
+fn main() {}
