@@ -2,18 +2,19 @@
 
 //! `/dev/mmapdemo`: 4096 bytes of kernel memory that any process may read, write and map.
 //!
-//! The map of the driver, from what userspace sees to what the kernel offers:
+//! From what userspace sees to what the kernel offers:
 //!
-//! - [`device`]: the file operations and the errno that each of them answers with;
-//! - [`strategy`]: the way a page of the buffer reaches a mapping;
-//! - [`buffer`]: the shared bytes, who owns them and for how long;
-//! - [`raw`]: the only file with `unsafe`: C interfaces that the `kernel` crate does not wrap.
+//! - `device`: the file operations and the errno that each of them answers with;
+//! - `strategy`: the way a page of the buffer reaches a mapping;
+//! - `buffer`: the shared bytes, who owns them and for how long;
+//! - `raw`: the only file with `unsafe`: C interfaces that the `kernel` crate does not wrap.
 //!
-//! # Lock order
+//! # Locks
 //!
-//! `misc_mtx` (held around open, `drivers/char/misc.c`) and `mmap_lock` (held around mmap) come
-//! before nothing of ours: neither path takes a lock of the driver. `Buffer::order` is a leaf, taken
-//! by read and write around a copy that stays inside the kernel and therefore cannot fault.
+//! - The core holds `misc_mtx` when it calls open, and `mmap_lock` when it calls mmap. The driver
+//!   takes no lock in either.
+//! - `Buffer::order` is held by read and write, for a copy from kernel memory to kernel memory.
+//!   Nothing is locked under it and nothing can fault, so it has no place in anybody's order.
 
 #![deny(unsafe_code)]
 

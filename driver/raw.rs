@@ -89,8 +89,8 @@ unsafe impl<T: MiscDevice> Sync for Registration<T> {}
 impl<T: MiscDevice> Registration<T> {
     /// Makes the device appear; each open file of it can find `data` by [`Registration::of`].
     ///
-    /// `module` must be the module that `T` is part of: it stays loaded while a file is open or
-    /// mapped, because both hold a reference to `owner` (`fops_get()` in `misc_open()`).
+    /// `module` stays loaded while a file of the device is open, and a mapping keeps its file open:
+    /// `misc_open()` takes the reference for which `owner` is there (`drivers/char/misc.c`).
     pub(crate) fn register(
         options: Options,
         module: &'static ThisModule,
@@ -119,7 +119,8 @@ impl<T: MiscDevice> Registration<T> {
                 unsafe { node.write(Node { misc, fops }) };
 
                 // INVARIANT: On success the device is registered, with its own `fops`, which were
-                // made from the table of the `kernel` crate just above.
+                // made from the table of the `kernel` crate just above. Their `owner` is the module
+                // that contains `T`: safe code can name no other `ThisModule`.
                 //
                 // SAFETY: `misc` is filled in, and is the start of `node`, which is pinned and so
                 // stays where it is until `drop`, which deregisters it. On failure the misc core

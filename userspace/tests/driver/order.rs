@@ -1,0 +1,40 @@
+//! What read and write see of each other: all of a write, or nothing of it.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::thread;
+
+use crate::fixture::{Device, LEN};
+
+/// Enough for two CPUs to meet: without the driver's lock, one in ten runs of this many mixes.
+const ROUNDS: usize = 3000;
+
+/// Fills the device with `byte`, over and over, in single writes.
+fn fill(file: &File, byte: u8) {
+    for _ in 0..ROUNDS {
+        let written = file.write_at(&[byte; LEN], 0).expect("write");
+        assert_eq!(written, LEN);
+    }
+}
+
+#[test]
+fn a_write_is_seen_whole_or_not_at_all() {
+    let device = Device::take();
+    let file = device.open();
+    fill(&file, b'a');
+    thread::scope(|scope| {
+        for byte in [b'a', b'b'] {
+            let file = device.open();
+            scope.spawn(move || fill(&file, byte));
+        }
+        for round in 0..ROUNDS {
+            let mut bytes = [0; LEN];
+            file.read_exact_at(&mut bytes, 0).expect("read");
+            let first = bytes[0];
+            assert!(
+                bytes.iter().all(|byte| *byte == first),
+                "a mixture in round {round}"
+            );
+        }
+    });
+}
