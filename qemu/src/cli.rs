@@ -1,0 +1,268 @@
+//! The command line of `lab`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::release::Wanted;
+
+/// What every help text ends with.
+const EXIT_STATUSES: &str = "\
+Exit statuses:
+  0    every result was as expected
+  1    the lab worked, and some result was not as expected (or a source does not compile)
+  2    wrong usage
+  3    the host lacks something; the message has the command that brings it
+  4    nothing ran: all was skipped, or the kernel is not to be had
+  70   the lab broke: nothing is said about any claim
+  130  interrupted
+  `lab exec` passes the status of the guest's program through (death by signal included) and has 125
+  for everything that the lab itself failed at.
+
+Files:
+  ~/.cache/mmapdemo    toolchain, kernels, package lists (MMAPDEMO_CACHE or XDG_CACHE_HOME move it)
+  target/              build products of this clone";
+
+/// Boots a stock Debian kernel in QEMU, loads the Rust driver built from this clone into it, and finds out
+/// what is true of mmap.
+///
+/// The stages are prepare, build and run; each does first what the ones before it have not done yet.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, after_help = EXIT_STATUSES)]
+pub struct Cli {
+    /// Say nothing but results and errors.
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+
+    /// At the end, print how long each stage took.
+    #[arg(long, global = true)]
+    pub timings: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// From nothing to the report: install what the host lacks, prepare, build, boot, judge every claim.
+    Demo(Demo),
+    /// Say what is there, what is missing or does not match, and how to mend it.
+    Doctor(KernelArgs),
+    /// Fetch the toolchain and the kernel, and compile the kernel's rust/ crates.
+    Prepare(Prepare),
+    /// Build the module and the programs of the guest.
+    Build(KernelArgs),
+    /// Boot, load the module, run the experiments and print the report.
+    Run(Run),
+    /// Run a static program in the guest, with the module loaded; its output and status come through.
+    #[command(after_help = EXEC_EXAMPLES)]
+    Exec(Exec),
+    /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
+    Shell(Shell),
+    /// Check the driver's sources: CLIPPY=1 with warnings denied, and rustfmt.
+    Check(KernelArgs),
+    /// Run the tests that need the guest.
+    Test(Test),
+}
+
+const EXEC_EXAMPLES: &str = "\
+Examples:
+  cargo lab exec -- mmapdemo explain private-is-snapshot
+  cargo lab exec -- sh -c 'hexdump -C /dev/mmapdemo | head -3'
+  cargo lab exec --copy ./my-test -- /root/my-test --verbose    (a static program of your own)
+
+The program runs as root in /root. What --copy names is there; so is mmapdemo.ko. Its death by signal is
+passed on as such: a shell shows 128 + the signal's number. 125 is the lab's own failure; --status FILE
+tells the two apart without doubt: it gets `exited N`, `signaled N` or `lab failed`.";
+
+/// Which kernel, and from where.
+#[derive(Clone, Debug, Args)]
+pub struct KernelArgs {
+    /// `stock` (the newest release of the newest series that the tests have passed on), a series such as
+    /// 7.2, or the directory of a kernel that you built with CONFIG_RUST=y.
+    #[arg(long, value_name = "stock|X.Y|DIR", default_value = "stock", value_parser = parse_kernel)]
+    pub kernel: Kernel,
+
+    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
+    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
+    pub mirror: Option<String>,
+}
+
+/// A kernel as named on the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// One of Debian's.
+    Debian(Wanted),
+    /// A build directory of the user's own.
+    Own(PathBuf),
+}
+
+/// How the guest runs.
+#[derive(Clone, Debug, Args)]
+pub struct GuestArgs {
+    /// What executes the guest's instructions; `auto` takes KVM where it works and is fast.
+    #[arg(long, default_value = "auto")]
+    pub accel: AccelChoice,
+
+    /// A parameter for the module, such as `debug=1`; may be repeated.
+    #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
+    pub insmod_args: Vec<String>,
+
+    /// Seconds that the programs in the guest may take, together.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+}
+
+/// `--accel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccelChoice {
+    /// KVM where it works and is fast, TCG elsewhere.
+    Auto,
+    /// QEMU's own translator: works everywhere.
+    Tcg,
+    /// The host's processor.
+    Kvm,
+}
+
+/// `lab demo`.
+#[derive(Clone, Debug, Args)]
+pub struct Demo {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+}
+
+/// `lab prepare`.
+#[derive(Clone, Debug, Args)]
+pub struct Prepare {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Ask the archive for newer packages, even if what an earlier run found is there.
+    #[arg(long)]
+    pub update: bool,
+}
+
+/// `lab run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// The claims to judge; all of them, if none is named. `cargo lab exec -- mmapdemo list` names them.
+    #[arg(value_name = "CLAIM")]
+    pub claims: Vec<String>,
+}
+
+/// `lab exec`.
+#[derive(Clone, Debug, Args)]
+pub struct Exec {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Copy a file of the host into the guest's /root; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub copy: Vec<PathBuf>,
+    /// Write how the program ended to this file: `exited N`, `signaled N` or `lab failed`.
+    #[arg(long, value_name = "FILE")]
+    pub status: Option<PathBuf>,
+    /// The program, and its arguments.
+    #[arg(last = true, required = true, value_name = "PROG")]
+    pub argv: Vec<std::ffi::OsString>,
+}
+
+/// `lab shell`.
+#[derive(Clone, Debug, Args)]
+pub struct Shell {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// What executes the guest's instructions.
+    #[arg(long, default_value = "auto")]
+    pub accel: AccelChoice,
+    /// Copy a file of the host into the guest's /root; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub copy: Vec<PathBuf>,
+    /// A parameter for the module; may be repeated.
+    #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
+    pub insmod_args: Vec<String>,
+}
+
+/// `lab test`.
+#[derive(Clone, Debug, Args)]
+pub struct Test {
+    /// Test on these kernels, one after another; all tested series, if none is named.
+    #[arg(long = "kernel", value_name = "stock|X.Y|DIR", value_parser = parse_kernel)]
+    pub kernels: Vec<Kernel>,
+    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
+    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
+    pub mirror: Option<String>,
+    /// What executes the guest's instructions.
+    #[arg(long, default_value = "auto")]
+    pub accel: AccelChoice,
+}
+
+/// Reads `--kernel`.
+///
+/// # Errors
+///
+/// When it is neither a word for one of Debian's kernels nor a directory.
+fn parse_kernel(text: &str) -> Result<Kernel, String> {
+    let is_series = |text: &str| {
+        let mut parts = text.split('.');
+        let number = |part: Option<&str>| {
+            part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
+        };
+        number(parts.next()) && number(parts.next()) && parts.next().is_none()
+    };
+    if text == "stock" {
+        return Ok(Kernel::Debian(Wanted::Stock));
+    }
+    if is_series(text) {
+        return Ok(Kernel::Debian(Wanted::Series(text.to_owned())));
+    }
+    let dir = PathBuf::from(text);
+    if dir.is_dir() {
+        return Ok(Kernel::Own(dir));
+    }
+    Err("neither `stock`, nor a series such as 7.2, nor a directory".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kernels_are_told_apart() {
+        assert_eq!(
+            parse_kernel("stock").unwrap(),
+            Kernel::Debian(Wanted::Stock)
+        );
+        assert_eq!(
+            parse_kernel("7.10").unwrap(),
+            Kernel::Debian(Wanted::Series("7.10".into()))
+        );
+        assert_eq!(parse_kernel("/").unwrap(), Kernel::Own("/".into()));
+        for wrong in ["7", "7.", "7.3.4", "/nonexistent", "newest", ""] {
+            assert!(parse_kernel(wrong).is_err(), "{wrong}");
+        }
+    }
+}

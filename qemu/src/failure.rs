@@ -1,0 +1,51 @@
+//! The failures that have an exit status of their own; every other error is "the lab broke".
+
+use crate::exit_code::ExitCode;
+
+/// A failure that the user, not the lab, can mend.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The host lacks something; `remedy` is the one command to type.
+    #[error("{what}\n  next step: {remedy}")]
+    SetUpMissing {
+        /// What is missing, and what for.
+        what: String,
+        /// The command or change that mends it.
+        remedy: String,
+    },
+    /// The command line asks for something that cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// What was asked for is not to be had here and now, so nothing was tested.
+    #[error("unavailable: {0}")]
+    Unavailable(String),
+    /// A source file of the project does not compile; the compiler has said why.
+    #[error("{0}")]
+    DoesNotBuild(String),
+    /// A signal asked the lab to stop.
+    #[error("interrupted while {0}; nothing was left running or half-written")]
+    Interrupted(String),
+}
+
+impl Failure {
+    /// The exit status that this failure ends `lab` with.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::SetUpMissing { .. } => ExitCode::SetUpMissing,
+            Self::Usage(_) => ExitCode::Usage,
+            Self::Unavailable(_) => ExitCode::Skipped,
+            Self::DoesNotBuild(_) => ExitCode::NotAsExpected,
+            Self::Interrupted(_) => ExitCode::Interrupted,
+        }
+    }
+
+    /// The exit status for any error: that of the [`Failure`] in its chain, or [`ExitCode::LabBroke`].
+    #[must_use]
+    pub fn exit_code_of(error: &anyhow::Error) -> ExitCode {
+        error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<Self>())
+            .map_or(ExitCode::LabBroke, Self::exit_code)
+    }
+}

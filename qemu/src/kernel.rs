@@ -1,0 +1,396 @@
+//! The kernel tree: everything that building a module for a stock kernel takes, and its image.
+//!
+//! Debian's headers package brings the configuration, the generated C headers and the symbol versions,
+//! and its kbuild package the compiled host programs. Neither brings the metadata of the `rust/` crates,
+//! without which no Rust module can be built. So only these are compiled, from the sources of the same
+//! version, by the compilers that built the kernel: no `make prepare`, and no kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::cache::{self, Entry};
+use crate::command::HostCommand;
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::package::{self, Package, hex};
+use crate::parallel;
+use crate::progress::Progress;
+use crate::release::Release;
+use crate::stop::Stop;
+use crate::sysroot::{CC, Sysroot};
+use crate::vmlinux;
+
+/// Where the tree is mounted inside the sysroot. The paths are baked into what is compiled.
+pub const MOUNT: &str = "/kernel";
+
+/// What of the sources a module needs; the rest of the 1.6 GB is not unpacked. Kconfig needs all its files.
+const SOURCES: [&str; 14] = [
+    "Makefile",
+    "Kbuild",
+    "*Kconfig*",
+    ".clippy.toml",
+    ".rustfmt.toml",
+    "rust/*",
+    "scripts/*",
+    "include/*",
+    "arch/x86/Makefile*",
+    "arch/x86/include/*",
+    "arch/x86/entry/syscalls/*",
+    "arch/x86/tools/*",
+    // Included by rust/bindings/bindings_helper.h.
+    "drivers/base/base.h",
+    "drivers/android/binder/*.h",
+];
+
+/// How many lines Kbuild prints while it builds the crates, for the progress bar.
+const RUST_STEPS: u64 = 24;
+
+/// Changes whenever the lines of this file that shape the tree do.
+const RECIPE: &str = "kernel 1";
+
+/// What it takes to build a module for a kernel, and to boot that kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelTree {
+    /// What `uname -r` says in the guest.
+    pub release: String,
+    /// The image to boot, on the host: an uncompressed ELF file.
+    pub image: PathBuf,
+    /// Host directories, and where they appear in the sysroot.
+    pub mounts: Vec<(PathBuf, PathBuf)>,
+    /// The sources, in the sysroot.
+    pub src: PathBuf,
+    /// The build directory (`O=`), in the sysroot.
+    pub build: PathBuf,
+}
+
+/// A tree made of Debian's packages; its directory is sealed and shared by all clones of a user.
+#[derive(Clone, Debug)]
+pub struct StockKernel {
+    /// Its directory on the host: `src/`, `build/` and `vmlinux`.
+    pub dir: PathBuf,
+    release: String,
+}
+
+impl StockKernel {
+    /// The tree for `release` made of `packages` by `sysroot`, whether or not it has been made.
+    #[must_use]
+    pub fn at(layout: &Layout, release: &Release, packages: &[Package], sysroot: &Sysroot) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(RECIPE);
+        hash.update(&sysroot.key);
+        for package in packages {
+            hash.update(&package.sha256);
+        }
+        let key = hex(&hash.finalize()[..6]);
+        Self {
+            dir: layout.cache.join(format!("linux-{}-{key}", release.name)),
+            release: release.name.clone(),
+        }
+    }
+
+    /// The names of the packages it takes, as `name=version`: all of one version.
+    #[must_use]
+    pub fn packages(release: &Release) -> Vec<String> {
+        [
+            release.source(),
+            release.headers(),
+            release.kbuild(),
+            release.image.clone(),
+        ]
+        .map(|name| format!("{name}={}", release.version))
+        .to_vec()
+    }
+
+    /// The tree, once it is made.
+    #[must_use]
+    pub fn tree(&self) -> KernelTree {
+        KernelTree {
+            release: self.release.clone(),
+            image: self.dir.join("vmlinux"),
+            mounts: vec![(self.dir.clone(), MOUNT.into())],
+            src: Path::new(MOUNT).join("src"),
+            build: Path::new(MOUNT).join("build"),
+        }
+    }
+
+    /// Whether it is there, whole.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be read.
+    pub fn state(&self) -> Result<Entry> {
+        cache::state(&self.dir)
+    }
+
+    /// Unpacks the kernel's packages into `into`: sources, build directory and image.
+    ///
+    /// # Errors
+    ///
+    /// When a package cannot be unpacked or lacks what is expected in it.
+    pub fn unpack(
+        into: &Path,
+        release: &Release,
+        packages: &[Package],
+        layout: &Layout,
+        stop: &Stop,
+    ) -> Result<()> {
+        let from = layout.packages();
+        let [src, build, scratch] = ["src", "build", "scratch"].map(|name| into.join(name));
+        for dir in [&src, &build, &scratch] {
+            fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        }
+        let unpack = |name: &str| {
+            package::named(packages, name)?.unpack(&from, &scratch, &[], &["./usr/share"], stop)
+        };
+        unpack(&release.headers())?;
+        unpack(&release.kbuild())?;
+        assemble(&scratch, &build, release)?;
+        require_rust(&build, &release.name)?;
+        unpack(&release.image)?;
+        extract_image(&scratch, &into.join("vmlinux"))?;
+        unpack(&release.source())?;
+        let tarball = scratch.join(format!("usr/src/{}.tar.xz", release.source()));
+        let only: Vec<String> = SOURCES
+            .iter()
+            .map(|path| format!("{}/{path}", release.source()))
+            .collect();
+        package::unpack_source(&tarball, &src, &only, stop)?;
+        fs::remove_dir_all(&scratch)
+            .with_context(|| format!("failed to remove {}", scratch.display()))
+    }
+
+    /// Compiles the `rust/` crates in the unpacked tree at `tree`, and meanwhile checks that this
+    /// toolchain would have configured the kernel exactly as Debian did.
+    ///
+    /// # Errors
+    ///
+    /// When a crate does not compile, or an option would differ: the message names it.
+    pub fn compile(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
+        write_recipe(tree)?;
+        let crates = || compile_crates(tree, sysroot, progress, stop);
+        let config = || check_config(tree, sysroot, progress, stop);
+        parallel::all(&[&crates, &config], stop)
+    }
+}
+
+/// Makes the build directory out of what the headers and kbuild packages hold.
+fn assemble(scratch: &Path, build: &Path, release: &Release) -> Result<()> {
+    let headers = scratch.join("usr/src").join(release.headers());
+    let kbuild = scratch.join("usr/lib").join(release.kbuild());
+    for (from, name) in [
+        (&headers, ".config"),
+        (&headers, "Module.symvers"),
+        // The types for the module's BTF.
+        (&headers, "vmlinux"),
+        (&headers, "arch"),
+        (&headers, "include"),
+        (&kbuild, "scripts"),
+        (&kbuild, "tools"),
+    ] {
+        let (from, to) = (from.join(name), build.join(name));
+        fs::rename(&from, &to)
+            .with_context(|| format!("failed to move {} to {}", from.display(), to.display()))?;
+    }
+    // Kbuild would run syncconfig without this file, or were it older than .config.
+    for file in [
+        "config/auto.conf.cmd",
+        "config/auto.conf",
+        "generated/autoconf.h",
+        "generated/rustc_cfg",
+    ] {
+        touch(&build.join("include").join(file))?;
+    }
+    Ok(())
+}
+
+fn touch(path: &Path) -> Result<()> {
+    let touch = || {
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)?
+            .set_modified(std::time::SystemTime::now())
+    };
+    touch().with_context(|| format!("failed to touch {}", path.display()))
+}
+
+fn read_config(build: &Path) -> Result<Config> {
+    let path = build.join(".config");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(Config::parse(&text))
+}
+
+/// # Errors
+///
+/// A usage error when the kernel was built without Rust.
+pub fn require_rust(build: &Path, release: &str) -> Result<()> {
+    if read_config(build)?.get("CONFIG_RUST") == Some("y") {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "kernel {release} has no CONFIG_RUST=y in {}: it cannot load a Rust module; choose another with --kernel",
+        build.join(".config").display()
+    ))
+    .into())
+}
+
+fn extract_image(scratch: &Path, to: &Path) -> Result<()> {
+    let find = |dir: &Path| -> Option<PathBuf> {
+        let mut entries = fs::read_dir(dir)
+            .ok()?
+            .filter_map(Result::ok)
+            .map(|entry| entry.path());
+        entries.find(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+        })
+    };
+    let modules = scratch.join("usr/lib/modules");
+    let releases = fs::read_dir(&modules)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
+    let found = releases
+        .chain([scratch.join("boot")])
+        .find_map(|dir| find(&dir));
+    let Some(bzimage) = found else {
+        bail!(
+            "the image package holds no vmlinuz below {} or boot",
+            modules.display()
+        );
+    };
+    vmlinux::extract(&bzimage, to)
+}
+
+/// Writes the two files that steer the compilation of the crates.
+fn write_recipe(tree: &Path) -> Result<()> {
+    let write = |name: &str, text: &str| {
+        let path = tree.join(name);
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
+    };
+    write("rust.mk", RUST_MK)?;
+    write("rustc", RUSTC)?;
+    use std::os::unix::fs::PermissionsExt;
+    let rustc = tree.join("rustc");
+    fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("failed to make {} executable", rustc.display()))
+}
+
+/// The part of the kernel's `make prepare` that Debian's packages do not hold the products of.
+const RUST_MK: &str = "\
+include /kernel/src/Makefile
+PHONY += crates
+crates:
+\t$(Q)$(MAKE) $(build)=scripts scripts/target.json
+\t$(Q)$(MAKE) $(build)=rust rust/kernel.o
+";
+
+/// Procedural macros run a few times and take longer to optimise than they save; the kernel's Makefile
+/// leaves no other place to say so.
+const RUSTC: &str = "\
+#!/bin/sh
+case \" $* \" in
+*' --crate-type proc-macro '*|*' --out-dir ./rust/host '*) exec rustc \"$@\" -Copt-level=0 ;;
+*) exec rustc \"$@\" ;;
+esac
+";
+
+fn compile_crates(
+    tree: &Path,
+    sysroot: &Sysroot,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
+    let stage = progress.stage("compile the kernel's rust/ crates");
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut steps = 0;
+    make(
+        sysroot.command(
+            "compile the kernel's rust/ crates",
+            &[(tree, Path::new(MOUNT))],
+        ),
+        Path::new("/kernel/build"),
+    )
+    // The two switches that the kernel's Makefile would otherwise call itself again for.
+    .args(["-rR", "--no-print-directory"])
+    .args([
+        "-f",
+        "/kernel/rust.mk",
+        &format!("-j{jobs}"),
+        "RUSTC=/kernel/rustc",
+        "crates",
+    ])
+    .run(stop, |_, line| {
+        if line.starts_with("  ") {
+            steps += 1;
+            stage.advance(steps.min(RUST_STEPS), RUST_STEPS);
+            stage.message(line.split_whitespace().last().unwrap_or_default());
+        }
+    })?;
+    stage.done();
+    remove_objects(&tree.join("build/rust"))
+}
+
+/// A module needs the crates' metadata and procedural macros, and none of their object code.
+fn remove_objects(crates: &Path) -> Result<()> {
+    let host = crates.join("host");
+    fs::remove_dir_all(&host).with_context(|| format!("failed to remove {}", host.display()))?;
+    let context = || format!("failed to read {}", crates.display());
+    for entry in fs::read_dir(crates).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if path.extension().is_some_and(|extension| extension == "o") {
+            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// `make` as Debian's kernels are built, in the directory `dir` of the sysroot.
+#[must_use]
+pub fn make(command: HostCommand, dir: &Path) -> HostCommand {
+    command.args(["make", "-C"]).arg(dir).args([
+        "ARCH=x86",
+        &format!("CC={CC}"),
+        &format!("HOSTCC={CC}"),
+    ])
+}
+
+/// Runs olddefconfig on a copy of Debian's `.config` and compares. Without pahole or rust-src, to name two
+/// traps, it drops options that change the layout of structures, and nothing else would notice.
+fn check_config(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
+    let stage = progress.stage("compare the .config with Debian's");
+    let script = "mkdir /tmp/config && cp /kernel/build/.config /tmp/config/ && \
+                  make -s -C /kernel/src O=/tmp/config \"$@\" olddefconfig >&2 && cat /tmp/config/.config";
+    let text = sysroot
+        .command("run olddefconfig", &[(tree, Path::new(MOUNT))])
+        .args([
+            "sh",
+            "-c",
+            script,
+            "sh",
+            "ARCH=x86",
+            &format!("CC={CC}"),
+            &format!("HOSTCC={CC}"),
+        ])
+        .stdout(stop)?;
+    let differences = read_config(&tree.join("build"))?.differences(&Config::parse(&text));
+    if !differences.is_empty() {
+        let list: Vec<_> = differences
+            .iter()
+            .map(|difference| format!("  {difference}"))
+            .collect();
+        bail!(
+            "this toolchain does not match the kernel: a module built by it could disagree about the layout \
+             of structures\n{}\nnext step: cargo lab prepare --update",
+            list.join("\n")
+        );
+    }
+    stage.done();
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The kernel module: built by Kbuild, in the sysroot, out of the project's `Kbuild` and `driver/`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::command::{HostCommand, Stream};
+use crate::failure::Failure;
+use crate::kernel::{self, KernelTree};
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::package::hex;
+use crate::progress::Progress;
+use crate::stop::Stop;
+use crate::sysroot::Sysroot;
+
+/// Where the project and the build products are mounted in the sysroot: no path of the host gets into
+/// the module, and spaces in the host's paths do not matter.
+const SOURCE_MOUNT: &str = "/module";
+const OUTPUT_MOUNT: &str = "/out";
+
+/// A built module.
+#[derive(Clone, Debug)]
+pub struct KernelModule {
+    /// The `.ko` file.
+    pub path: PathBuf,
+}
+
+/// How strictly to look at the sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// Build; warnings are shown.
+    Build,
+    /// Build with `CLIPPY=1`; any warning is an error.
+    Clippy,
+}
+
+/// What a module is built from and with.
+#[derive(Clone, Copy, Debug)]
+pub struct Builder<'a> {
+    /// The project and where build products go.
+    pub layout: &'a Layout,
+    /// The toolchain.
+    pub sysroot: &'a Sysroot,
+    /// The kernel to build for.
+    pub kernel: &'a KernelTree,
+}
+
+impl Builder<'_> {
+    /// Builds the module, unless the last build was of the same sources.
+    ///
+    /// # Errors
+    ///
+    /// When the driver does not compile: with the compiler's own words.
+    pub fn build(&self, progress: &Progress, stop: &Stop) -> Result<KernelModule> {
+        let out = self.layout.build(&self.kernel.release).join("module");
+        let module = KernelModule {
+            path: out.join("mmapdemo.ko"),
+        };
+        fs::create_dir_all(&out).with_context(|| format!("failed to make {}", out.display()))?;
+        let _lock = Lock::take(&out.join(".lock"), "build the module", progress)?;
+        let key = self.key()?;
+        let stamp = out.join(".built-from");
+        if module.path.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
+            return Ok(module);
+        }
+        let _ = fs::remove_file(&stamp);
+        let stage = progress.stage("build the module");
+        let said = self.kbuild(&out, Strictness::Build, stop)?;
+        stage.done();
+        if !said.is_empty() {
+            progress.note(said.trim_end());
+        }
+        self.require_vermagic(&module)?;
+        fs::write(&stamp, key).with_context(|| format!("failed to write {}", stamp.display()))?;
+        Ok(module)
+    }
+
+    /// Builds the module from scratch by `CLIPPY=1` with all warnings denied, and checks its formatting.
+    ///
+    /// # Errors
+    ///
+    /// When either finds something: with the tool's own words.
+    pub fn check(&self, stop: &Stop) -> Result<()> {
+        let out = tempfile::tempdir().context("failed to make a temporary directory")?;
+        self.kbuild(out.path(), Strictness::Clippy, stop)?;
+        let mut sources = self.sources()?;
+        sources.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+        let finished = self
+            .enter("check the driver's formatting", out.path())
+            .args(["rustfmt", "--check", "--edition", "2021", "--config-path"])
+            .arg(self.kernel.src.join(".rustfmt.toml"))
+            .args(
+                sources
+                    .iter()
+                    .map(|path| Path::new(SOURCE_MOUNT).join(path)),
+            )
+            .finish(stop, |_, _| ())?;
+        if finished.status.success() {
+            return Ok(());
+        }
+        let diff = finished.stdout.replace(&format!("{SOURCE_MOUNT}/"), "");
+        Err(
+            Failure::DoesNotBuild(format!("{diff}driver/ is not formatted as rustfmt does it"))
+                .into(),
+        )
+    }
+
+    /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
+    fn kbuild(&self, out: &Path, strictness: Strictness, stop: &Stop) -> Result<String> {
+        let mut said = String::new();
+        let KernelTree { src, build, .. } = self.kernel;
+        let mut command = kernel::make(self.enter("build the module", out), build).args([
+            "-s",
+            "-f",
+            &src.join("Makefile").to_string_lossy(),
+            &format!("O={}", build.display()),
+            &format!("M={SOURCE_MOUNT}"),
+            &format!("MO={OUTPUT_MOUNT}"),
+        ]);
+        if strictness == Strictness::Clippy {
+            command = command.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"]);
+        }
+        let finished = command.arg("modules").finish(stop, |stream, line| {
+            if stream == Stream::Err {
+                said.push_str(&line.replace(&format!("{SOURCE_MOUNT}/"), ""));
+                said.push('\n');
+            }
+        })?;
+        if finished.status.success() {
+            return Ok(said);
+        }
+        let release = &self.kernel.release;
+        Err(Failure::DoesNotBuild(format!(
+            "{said}the driver does not build for {release}: see above"
+        ))
+        .into())
+    }
+
+    fn enter(&self, purpose: &str, out: &Path) -> HostCommand {
+        let kernel = self
+            .kernel
+            .mounts
+            .iter()
+            .map(|(host, inside)| (host.as_path(), inside.as_path()));
+        let own = [
+            (self.layout.project.as_path(), Path::new(SOURCE_MOUNT)),
+            (out, Path::new(OUTPUT_MOUNT)),
+        ];
+        self.sysroot
+            .command(purpose, &kernel.chain(own).collect::<Vec<_>>())
+    }
+
+    /// Names everything that the module is made from.
+    fn key(&self) -> Result<String> {
+        let mut hash = Sha256::new();
+        hash.update(self.kernel.image.as_os_str().as_encoded_bytes());
+        for path in self.sources()? {
+            let full = self.layout.project.join(&path);
+            let content =
+                fs::read(&full).with_context(|| format!("failed to read {}", full.display()))?;
+            hash.update(path.as_os_str().as_encoded_bytes());
+            hash.update(content.len().to_le_bytes());
+            hash.update(content);
+        }
+        Ok(hex(&hash.finalize()))
+    }
+
+    /// The module's sources, relative to the project.
+    fn sources(&self) -> Result<Vec<PathBuf>> {
+        let mut sources = vec![PathBuf::from("Kbuild")];
+        let mut pending = vec![PathBuf::from("driver")];
+        while let Some(dir) = pending.pop() {
+            let full = self.layout.project.join(&dir);
+            let context = || format!("failed to read the directory {}", full.display());
+            for entry in fs::read_dir(&full).with_context(context)? {
+                let entry = entry.with_context(context)?;
+                let path = dir.join(entry.file_name());
+                if entry.file_type().with_context(context)?.is_dir() {
+                    pending.push(path);
+                } else {
+                    sources.push(path);
+                }
+            }
+        }
+        sources.sort();
+        Ok(sources)
+    }
+
+    /// The kernel compares this string before it links the module (`kernel/module/main.c`).
+    fn require_vermagic(&self, module: &KernelModule) -> Result<()> {
+        let elf = fs::read(&module.path)
+            .with_context(|| format!("failed to read {}", module.path.display()))?;
+        let wanted = format!("vermagic={} ", self.kernel.release);
+        if elf
+            .windows(wanted.len())
+            .any(|window| window == wanted.as_bytes())
+        {
+            return Ok(());
+        }
+        bail!(
+            "{} was not built for kernel {}",
+            module.path.display(),
+            self.kernel.release
+        )
+    }
+}

@@ -1,0 +1,64 @@
+//! A kernel that the user has built: checked, and described as the other stages want it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::kernel::{KernelTree, require_rust};
+use crate::stop::Stop;
+use crate::sysroot::Sysroot;
+
+/// Reads the build directory `dir` of a kernel with `CONFIG_RUST=y`.
+///
+/// # Errors
+///
+/// A usage error that names what is missing in `dir`, or what it was built with that the sysroot is not.
+pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree> {
+    let dir = fs::canonicalize(dir).with_context(|| format!("failed to find {}", dir.display()))?;
+    let need = |file: &str, remedy: &str| {
+        let path = dir.join(file);
+        if path.exists() {
+            return Ok(path);
+        }
+        Err(Failure::Usage(format!("{} is no built kernel: no {file} in it; {remedy}", dir.display())))
+    };
+    need(".config", "--kernel takes the directory that `make O=` was given")?;
+    let release = need("include/config/kernel.release", "run `make prepare` there first")?;
+    let release = fs::read_to_string(&release)
+        .with_context(|| format!("failed to read {}", release.display()))?
+        .trim()
+        .to_owned();
+    require_rust(&dir, &release)?;
+    need("rust/libkernel.rmeta", "run `make prepare` there first")?;
+    let image = need("vmlinux", "run `make vmlinux` there first")?;
+    if !dir.join("Module.symvers").exists() {
+        need("vmlinux.symvers", "run `make modules` there first")?;
+    }
+    require_same_rustc(&dir, sysroot, stop)?;
+    // In a build directory of its own, `source` leads to the sources; otherwise they are in `dir` itself.
+    let src = fs::canonicalize(dir.join("source")).unwrap_or_else(|_| dir.clone());
+    let mounts: Vec<(PathBuf, PathBuf)> = [&dir, &src].map(|path| (path.clone(), path.clone())).to_vec();
+    Ok(KernelTree { release, image, mounts, src, build: dir })
+}
+
+/// Crate metadata can be read by the compiler that wrote it, and by no other.
+fn require_same_rustc(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<()> {
+    let path = dir.join(".config");
+    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let config = Config::parse(&text);
+    let theirs = config.get("CONFIG_RUSTC_VERSION_TEXT").unwrap_or("an unknown rustc");
+    let ours = sysroot.command("ask rustc for its version", &[]).args(["rustc", "--version"]).stdout(stop)?;
+    if theirs == ours.trim() {
+        return Ok(());
+    }
+    Err(Failure::Usage(format!(
+        "{} was built by {theirs}, and the lab builds modules by {}; build that kernel with the latter: \
+         Debian trixie's rustc, bindgen and gcc-14",
+        dir.display(),
+        ours.trim()
+    ))
+    .into())
+}

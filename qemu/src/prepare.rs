@@ -1,0 +1,215 @@
+//! `lab prepare`: from Debian's archive to a sysroot and a kernel tree, in the user's cache.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::apt::{self, Apt};
+use crate::cache::{self, Entry};
+use crate::kernel::StockKernel;
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::package::{self, Package};
+use crate::parallel;
+use crate::progress::Progress;
+use crate::release::{self, Release, Wanted};
+use crate::stop::Stop;
+use crate::sysroot::Sysroot;
+
+/// What the archive held when it was asked: with it, later runs need no network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Resolution {
+    /// The kernel.
+    pub release: Release,
+    /// The kernel's packages, all of one version.
+    pub kernel: Vec<Package>,
+    /// The toolchain and QEMU.
+    pub toolchain: Vec<Package>,
+    /// When the archive was asked.
+    pub asked: SystemTime,
+}
+
+/// A toolchain, and a kernel tree prepared by it.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The toolchain and QEMU.
+    pub sysroot: Sysroot,
+    /// The kernel.
+    pub kernel: StockKernel,
+}
+
+/// What to prepare, and how.
+#[derive(Clone, Debug)]
+pub struct Request<'a> {
+    /// The kernel.
+    pub wanted: &'a Wanted,
+    /// A mirror instead of the host's own.
+    pub mirror: Option<&'a str>,
+    /// Whether to ask the archive again for newer packages.
+    pub update: bool,
+}
+
+impl Resolution {
+    /// What an earlier run has resolved, if it did.
+    #[must_use]
+    pub fn load(layout: &Layout, wanted: &Wanted) -> Option<Self> {
+        // A file that cannot be read or understood is made again, at the price of asking the archive.
+        let text = fs::read(layout.resolution(wanted.name())).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn ask(
+        layout: &Layout,
+        request: &Request<'_>,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Self> {
+        let stage = progress.stage("ask the archive for its packages");
+        let apt = Apt::open(&layout.apt(), request.mirror, stop)?;
+        apt.update(stop)?;
+        let release = release::choose(request.wanted, &release::offered(&apt, stop)?)?;
+        let resolution = Self {
+            kernel: apt.exact(&StockKernel::packages(&release), stop)?,
+            toolchain: Sysroot::resolve(&apt, stop)?,
+            release,
+            asked: SystemTime::now(),
+        };
+        stage.done();
+        Ok(resolution)
+    }
+
+    fn save(&self, path: &Path) -> Result<()> {
+        let context = || format!("failed to write {}", path.display());
+        let dir = path.parent().unwrap_or(Path::new("/"));
+        let mut file = tempfile::NamedTempFile::new_in(dir).with_context(context)?;
+        serde_json::to_writer_pretty(&mut file, self).with_context(context)?;
+        file.persist(path).with_context(context)?;
+        Ok(())
+    }
+
+    /// The two cache entries that it describes.
+    #[must_use]
+    pub fn entries(&self, layout: &Layout) -> Prepared {
+        let sysroot = Sysroot::at(layout, &self.toolchain);
+        let kernel = StockKernel::at(layout, &self.release, &self.kernel, &sysroot);
+        Prepared { sysroot, kernel }
+    }
+}
+
+impl Prepared {
+    /// Whether both are there, whole.
+    ///
+    /// # Errors
+    ///
+    /// When one is there and cannot be read.
+    pub fn is_whole(&self) -> Result<bool> {
+        Ok(self.sysroot.state()? == Entry::Whole && self.kernel.state()? == Entry::Whole)
+    }
+}
+
+/// Prepares what is not there yet.
+///
+/// # Errors
+///
+/// When the archive cannot be reached or does not offer the kernel, the disk is full, or the kernel would
+/// be configured differently here; nothing half-made is left behind.
+pub fn prepare(
+    layout: &Layout,
+    request: &Request<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Prepared> {
+    layout.make_cache()?;
+    let known = Resolution::load(layout, request.wanted).filter(|_| !request.update);
+    if let Some(resolution) = &known {
+        let prepared = resolution.entries(layout);
+        if prepared.is_whole()? {
+            return Ok(prepared);
+        }
+    }
+    let resolution = fetch(known, layout, request, progress, stop)?;
+    if !resolution.release.is_tested() {
+        progress.note(&format!(
+            "  note: kernel {} has not been tested with this project (tested: {})",
+            resolution.release,
+            release::TESTED.join(", ")
+        ));
+    }
+    let prepared = resolution.entries(layout);
+    let (sysroot, kernel) = (&prepared.sysroot, &prepared.kernel);
+    cache::make(&kernel.dir, "prepare the kernel tree", progress, |tree| {
+        let toolchain = || sysroot.make(layout, &resolution.toolchain, progress, stop);
+        let sources = || {
+            let stage = progress.stage("unpack the kernel's packages");
+            StockKernel::unpack(tree, &resolution.release, &resolution.kernel, layout, stop)?;
+            stage.done();
+            Ok(())
+        };
+        parallel::all(&[&toolchain, &sources], stop)?;
+        StockKernel::compile(tree, sysroot, progress, stop)
+    })?;
+    sysroot.make(layout, &resolution.toolchain, progress, stop)?;
+    remove_packages(layout, &resolution.toolchain)?;
+    Ok(prepared)
+}
+
+/// Resolves the packages, unless `known`, and downloads those that are needed.
+///
+/// One run of the lab at a time: apt's lists and the packages are shared.
+fn fetch(
+    known: Option<Resolution>,
+    layout: &Layout,
+    request: &Request<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Resolution> {
+    let _lock = Lock::take(
+        &layout.cache.join("apt.lock"),
+        "download packages",
+        progress,
+    )?;
+    let path = layout.resolution(request.wanted.name());
+    // Another run may have resolved it while this one waited.
+    let known =
+        known.or_else(|| Resolution::load(layout, request.wanted).filter(|_| !request.update));
+    let resolution = match known {
+        Some(resolution) => resolution,
+        None => Resolution::ask(layout, request, progress, stop)?,
+    };
+    let Prepared { sysroot, kernel } = resolution.entries(layout);
+    let mut needed = Vec::new();
+    if kernel.state()? != Entry::Whole {
+        needed.extend(resolution.kernel.clone());
+    }
+    if sysroot.state()? != Entry::Whole {
+        needed.extend(resolution.toolchain.clone());
+    }
+    let apt = || {
+        let apt = Apt::open(&layout.apt(), request.mirror, stop)?;
+        apt.update_once(stop)?;
+        Ok(apt)
+    };
+    package::fetch(&apt, &needed, &layout.packages(), progress, stop)?;
+    // The lists are large, and old by the time they are needed again.
+    apt::forget(&layout.apt())?;
+    resolution.save(&path)?;
+    Ok(resolution)
+}
+
+/// The toolchain's packages are not needed once it is unpacked; the kernel's are kept, since its source
+/// package holds more than was unpacked.
+fn remove_packages(layout: &Layout, packages: &[Package]) -> Result<()> {
+    for package in packages {
+        let path = layout.packages().join(&package.file);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("failed to remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! The programs that run in the guest: built by the host's cargo, static.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+use crate::command::{HostCommand, Stream};
+use crate::failure::Failure;
+use crate::layout::Layout;
+use crate::stop::Stop;
+
+/// The guest's own programs.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// PID 1.
+    pub init: PathBuf,
+    /// The experiments.
+    pub mmapdemo: PathBuf,
+}
+
+/// A test program for the guest.
+#[derive(Clone, Debug)]
+pub struct TestProgram {
+    /// The name of its source file, such as `driver`.
+    pub name: String,
+    /// The program.
+    pub path: PathBuf,
+    /// The names of its tests: what has to be reported when it has run.
+    pub tests: Vec<String>,
+}
+
+/// The part of cargo's `compiler-artifact` messages that matters (`cargo help build`, `--message-format`).
+#[derive(Debug, Deserialize)]
+struct Artifact {
+    target: Target,
+    executable: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Target {
+    name: String,
+    kind: Vec<String>,
+}
+
+impl Programs {
+    /// Builds `init` and `mmapdemo`.
+    ///
+    /// # Errors
+    ///
+    /// When they do not compile, or turn out not to be static.
+    pub fn build(layout: &Layout, stop: &Stop) -> Result<Self> {
+        let args = [
+            "build",
+            "--package",
+            "mmapdemo",
+            "--package",
+            "lab",
+            "--bin",
+            "mmapdemo",
+            "--bin",
+            "init",
+        ];
+        let artifacts = cargo(layout, "build the guest's programs", &args, stop)?;
+        let find = |name: &str| {
+            let mut paths = artifacts
+                .iter()
+                .filter(|artifact| artifact.target.name == name);
+            let found = paths.find_map(|artifact| artifact.executable.clone());
+            found.ok_or_else(|| anyhow!("cargo build named no program {name}"))
+        };
+        let programs = Self {
+            init: find("init")?,
+            mmapdemo: find("mmapdemo")?,
+        };
+        require_static(&programs.init)?;
+        require_static(&programs.mmapdemo)?;
+        Ok(programs)
+    }
+}
+
+impl TestProgram {
+    /// Builds the tests that need the guest, and asks each which tests it holds.
+    ///
+    /// # Errors
+    ///
+    /// When they do not compile, are not static, or one holds no test.
+    pub fn build_all(layout: &Layout, stop: &Stop) -> Result<Vec<Self>> {
+        let args = [
+            "test",
+            "--no-run",
+            "--package",
+            "mmapdemo",
+            "--features",
+            "vm",
+            "--tests",
+        ];
+        let artifacts = cargo(layout, "build the guest's tests", &args, stop)?;
+        let is_test = |artifact: &&Artifact| artifact.target.kind.iter().any(|kind| kind == "test");
+        let mut programs = Vec::new();
+        for artifact in artifacts.iter().filter(is_test) {
+            let Some(path) = artifact.executable.clone() else {
+                continue;
+            };
+            require_static(&path)?;
+            let tests = list_tests(&path, stop)?;
+            programs.push(Self {
+                name: artifact.target.name.clone(),
+                path,
+                tests,
+            });
+        }
+        if programs.is_empty() {
+            bail!("cargo test --features vm built no test program");
+        }
+        Ok(programs)
+    }
+}
+
+/// Asks a test program for the names of its tests; listing them touches nothing.
+fn list_tests(path: &Path, stop: &Stop) -> Result<Vec<String>> {
+    let list = HostCommand::new(format!("list the tests of {}", path.display()), path)
+        .args(["--list", "--format", "terse"])
+        .stdout(stop)?;
+    let names: Vec<String> = list
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .map(str::to_owned)
+        .collect();
+    Ok(names)
+}
+
+fn cargo(layout: &Layout, purpose: &str, args: &[&str], stop: &Stop) -> Result<Vec<Artifact>> {
+    // The one that started the lab, if it was cargo.
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (mut artifacts, mut diagnostics) = (Vec::new(), String::new());
+    let finished = HostCommand::new(purpose, cargo)
+        .args(args)
+        .args(["--locked", "--message-format", "json-render-diagnostics"])
+        // These would override the project's own flags, which make the programs static.
+        .env_remove("RUSTFLAGS")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env_remove("CARGO_BUILD_TARGET")
+        .current_dir(&layout.project)
+        .finish(stop, |stream, line| match stream {
+            Stream::Out => artifacts.extend(serde_json::from_str::<Artifact>(line).ok()),
+            Stream::Err => {
+                diagnostics.push_str(line);
+                diagnostics.push('\n');
+            }
+        })?;
+    if finished.status.success() {
+        return Ok(artifacts);
+    }
+    Err(Failure::DoesNotBuild(format!(
+        "{diagnostics}failed to {purpose}: cargo has said why above"
+    ))
+    .into())
+}
+
+/// The guest has no dynamic linker.
+fn require_static(path: &Path) -> Result<()> {
+    let elf = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
+    if has_interpreter(&elf) == Some(false) {
+        return Ok(());
+    }
+    bail!(
+        "{} is not a static x86-64 program; the flags in .cargo/config.toml were overridden: unset \
+         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+        path.display()
+    )
+}
+
+/// Whether an ELF64 file names a dynamic linker (`PT_INTERP`, elf(5)); `None` if it is no such file.
+fn has_interpreter(elf: &[u8]) -> Option<bool> {
+    const PT_INTERP: u32 = 3;
+    let number = |at: usize, len: usize| {
+        let bytes = elf.get(at..at + len)?;
+        bytes
+            .iter()
+            .rev()
+            .try_fold(0_usize, |value, &byte| Some(value << 8 | usize::from(byte)))
+    };
+    elf.starts_with(b"\x7fELF\x02\x01").then_some(())?;
+    let (table, entry, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    for index in 0..count {
+        if number(table + index * entry, 4)? == PT_INTERP as usize {
+            return Some(true);
+        }
+    }
+    Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dynamic_program_is_told_from_a_file_that_is_none() {
+        let sh = fs::read("/bin/sh").unwrap();
+        assert_eq!(has_interpreter(&sh), Some(true));
+        assert_eq!(has_interpreter(b"#!/bin/sh\n"), None);
+        assert_eq!(has_interpreter(b"\x7fELF\x02\x01"), None);
+    }
+
+    #[test]
+    fn this_very_program_is_static() {
+        let this = fs::read(std::env::current_exe().unwrap()).unwrap();
+        assert_eq!(has_interpreter(&this), Some(false));
+    }
+}

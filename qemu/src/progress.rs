@@ -1,0 +1,174 @@
+//! What the lab is doing, how far it is and how long it took: bars on a terminal, lines elsewhere.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// How often the spinner of a running stage turns.
+const TICK: Duration = Duration::from_millis(120);
+
+/// The stages of one run of the lab. Everything goes to standard error.
+#[derive(Debug)]
+pub struct Progress {
+    started: Instant,
+    bars: Option<MultiProgress>,
+    quiet: bool,
+    timings: Mutex<Vec<Timing>>,
+}
+
+/// When one stage ran.
+#[derive(Clone, Debug)]
+struct Timing {
+    name: String,
+    from: Duration,
+    took: Duration,
+}
+
+/// A stage that is running; dropping it ends it.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    progress: &'a Progress,
+    name: String,
+    started: Instant,
+    bar: Option<ProgressBar>,
+    done: bool,
+}
+
+impl Progress {
+    /// Bars when standard error is a terminal, lines when it is not, nothing when `quiet`.
+    #[must_use]
+    pub fn new(quiet: bool) -> Self {
+        let bars = (!quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
+        Self {
+            started: Instant::now(),
+            bars,
+            quiet,
+            timings: Mutex::default(),
+        }
+    }
+
+    /// Begins a stage; `name` is an imperative sentence, such as "unpack the toolchain".
+    pub fn stage(&self, name: impl Into<String>) -> Stage<'_> {
+        let name = name.into();
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(ProgressBar::new_spinner());
+            bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {msg}"));
+            bar.set_prefix(name.clone());
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        Stage {
+            progress: self,
+            name,
+            started: Instant::now(),
+            bar,
+            done: false,
+        }
+    }
+
+    /// Says something that is not a stage, above the bars.
+    pub fn note(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
+        match &self.bars {
+            // A terminal that is gone cannot be told so.
+            Some(bars) => drop(bars.println(text)),
+            None => drop(writeln!(std::io::stderr(), "{text}")),
+        }
+    }
+
+    /// Records a duration that was measured elsewhere, such as a phase inside the guest.
+    pub fn record(&self, name: &str, from: Instant, took: Duration) {
+        let from = from.saturating_duration_since(self.started);
+        if let Ok(mut timings) = self.timings.lock() {
+            timings.push(Timing {
+                name: name.to_owned(),
+                from,
+                took,
+            });
+        }
+    }
+
+    /// The table behind `--timings`: each stage with its begin and its duration, in seconds.
+    #[must_use]
+    pub fn timings(&self) -> String {
+        let mut timings = self
+            .timings
+            .lock()
+            .map(|timings| timings.clone())
+            .unwrap_or_default();
+        timings.sort_by_key(|timing| timing.from);
+        let mut table = format!(
+            "{:<48} {:>8} {:>8}\n",
+            "stage (stages may overlap)", "from/s", "took/s"
+        );
+        for Timing { name, from, took } in timings {
+            let _ = writeln!(
+                table,
+                "{name:<48} {:>8.2} {:>8.2}",
+                from.as_secs_f64(),
+                took.as_secs_f64()
+            );
+        }
+        let _ = writeln!(
+            table,
+            "{:<48} {:>8} {:>8.2}",
+            "total",
+            "",
+            self.started.elapsed().as_secs_f64()
+        );
+        table
+    }
+}
+
+impl Stage<'_> {
+    /// Says how far the stage is: `done` of `total`.
+    pub fn advance(&self, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            if bar.length() != Some(total) {
+                bar.set_length(total);
+                bar.set_style(style(
+                    "{spinner} {prefix:<44} {elapsed:>4} [{bar:20}] {percent:>3}% {msg}",
+                ));
+            }
+            bar.set_position(done);
+        }
+    }
+
+    /// Says what the stage is at.
+    pub fn message(&self, text: impl Into<String>) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(text.into());
+        }
+    }
+
+    /// Ends the stage as done; a stage that is dropped without this one has failed and says nothing.
+    pub fn done(mut self) {
+        self.done = true;
+    }
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        let took = self.started.elapsed();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if self.done {
+            self.progress.note(&format!(
+                "  {:<46} {:>6.1} s",
+                self.name,
+                took.as_secs_f64()
+            ));
+            self.progress.record(&self.name, self.started, took);
+        }
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
+}
