@@ -66,6 +66,12 @@ impl Apt {
         Ok(Self { config, mirror })
     }
 
+    /// The mirror that it asks.
+    #[must_use]
+    pub fn mirror(&self) -> &str {
+        &self.mirror
+    }
+
     /// Fetches and verifies the package lists.
     ///
     /// # Errors

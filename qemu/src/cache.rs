@@ -120,7 +120,7 @@ mod tests {
             bail!("no space")
         });
         assert_eq!(failed.unwrap_err().to_string(), "no space");
-        assert!(!dir.exists() && !beside(dir, ".partial").exists());
+        assert!(!dir.exists() && !beside(&dir, ".partial").exists());
         make(&dir, "test", &progress, |root| {
             Ok(fs::write(root.join("whole"), "x")?)
         })

@@ -1,9 +1,12 @@
 //! The command line of `lab`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::accel::Wish;
+use crate::machine::Accel;
 use crate::release::Wanted;
 
 /// What every help text ends with.
@@ -81,7 +84,7 @@ tells the two apart without doubt: it gets `exited N`, `signaled N` or `lab fail
 #[derive(Clone, Debug, Args)]
 pub struct KernelArgs {
     /// `stock` (the newest release of the newest series that the tests have passed on), a series such as
-    /// 7.2, or the directory of a kernel that you built with CONFIG_RUST=y.
+    /// 7.2, or the directory of a kernel that you built with `CONFIG_RUST=y`.
     #[arg(long, value_name = "stock|X.Y|DIR", default_value = "stock", value_parser = parse_kernel)]
     pub kernel: Kernel,
 
@@ -97,6 +100,15 @@ pub enum Kernel {
     Debian(Wanted),
     /// A build directory of the user's own.
     Own(PathBuf),
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Debian(wanted) => f.write_str(wanted.name()),
+            Self::Own(dir) => write!(f, "{}", dir.display()),
+        }
+    }
 }
 
 /// How the guest runs.
@@ -124,6 +136,16 @@ pub enum AccelChoice {
     Tcg,
     /// The host's processor.
     Kvm,
+}
+
+impl From<AccelChoice> for Wish {
+    fn from(choice: AccelChoice) -> Self {
+        match choice {
+            AccelChoice::Auto => Self::Auto,
+            AccelChoice::Tcg => Self::Only(Accel::Tcg),
+            AccelChoice::Kvm => Self::Only(Accel::Kvm),
+        }
+    }
 }
 
 /// `lab demo`.

@@ -147,7 +147,7 @@ impl HostCommand {
             what: format!(
                 "failed to {}: no program `{}`",
                 self.purpose,
-                self.program.display()
+                Path::new(&self.program).display()
             ),
             remedy: "cargo lab doctor    (says which package brings it)".into(),
         })?;

@@ -150,7 +150,7 @@ fn install(packages: &[&str], progress: &Progress, stop: &Stop) -> Result<()> {
             .args(&argv[1..])
             .timeout(INSTALL_TIMEOUT)
             .run(stop, |_, line| {
-                stage.message(line.chars().take(40).collect::<String>())
+                stage.message(line.chars().take(40).collect::<String>());
             })
     };
     run(&["update"])?;

@@ -6,6 +6,7 @@
 //! version, by the compilers that built the kernel: no `make prepare`, and no kernel.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -276,7 +277,6 @@ fn write_recipe(tree: &Path) -> Result<()> {
     };
     write("rust.mk", RUST_MK)?;
     write("rustc", RUSTC)?;
-    use std::os::unix::fs::PermissionsExt;
     let rustc = tree.join("rustc");
     fs::set_permissions(&rustc, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("failed to make {} executable", rustc.display()))
@@ -301,12 +301,7 @@ case \" $* \" in
 esac
 ";
 
-fn compile_crates(
-    tree: &Path,
-    sysroot: &Sysroot,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<()> {
+fn compile_crates(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
     let stage = progress.stage("compile the kernel's rust/ crates");
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut steps = 0;
@@ -345,7 +340,8 @@ fn remove_objects(crates: &Path) -> Result<()> {
     for entry in fs::read_dir(crates).with_context(context)? {
         let path = entry.with_context(context)?.path();
         if path.extension().is_some_and(|extension| extension == "o") {
-            fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))?;
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
         }
     }
     Ok(())

@@ -1,2 +1,57 @@
-//! From kernel packages to a verdict.
+//! The lab: from Debian's kernel packages to a verdict.
+//!
+//! ```text
+//! release ─▶ package ─▶ sysroot ─▶ kernel ─▶ module ─▶ initramfs ─▶ vm ─▶ console, ktap ─▶ outcome
+//!                                                ▲          ▲
+//!                                     driver/ ───┘          └─── programs (userspace/, init)
+//! ```
+//!
+//! Each stage makes one artefact out of those before it. The left half ([`prepare`]) works on the user's
+//! cache and is done once; [`module`] and [`programs`] work on the clone; the right half boots a guest,
+//! whose PID 1 is [`init`]. What the lab says about itself ([`outcome`], [`failure`]) and what the
+//! experiments say about a claim never share a type.
 #![forbid(unsafe_code)]
+
+pub mod accel;
+pub mod apt;
+pub mod cache;
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod console;
+pub mod exit_code;
+pub mod failure;
+pub mod host;
+pub mod init;
+pub mod initramfs;
+pub mod input;
+pub mod interrupt;
+pub mod job;
+pub mod kernel;
+pub mod ktap;
+pub mod layout;
+pub mod lock;
+pub mod machine;
+pub mod mark;
+pub mod module;
+pub mod outcome;
+pub mod output;
+pub mod own_kernel;
+pub mod package;
+pub mod parallel;
+pub mod phase;
+pub mod prepare;
+pub mod programs;
+pub mod progress;
+pub mod qemu;
+pub mod qmp;
+pub mod release;
+pub mod report;
+pub mod rom;
+pub mod seal;
+pub mod session;
+pub mod stop;
+pub mod sysroot;
+pub mod terminal;
+pub mod vm;
+pub mod vmlinux;

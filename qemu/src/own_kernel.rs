@@ -23,10 +23,19 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
         if path.exists() {
             return Ok(path);
         }
-        Err(Failure::Usage(format!("{} is no built kernel: no {file} in it; {remedy}", dir.display())))
+        Err(Failure::Usage(format!(
+            "{} is no built kernel: no {file} in it; {remedy}",
+            dir.display()
+        )))
     };
-    need(".config", "--kernel takes the directory that `make O=` was given")?;
-    let release = need("include/config/kernel.release", "run `make prepare` there first")?;
+    need(
+        ".config",
+        "--kernel takes the directory that `make O=` was given",
+    )?;
+    let release = need(
+        "include/config/kernel.release",
+        "run `make prepare` there first",
+    )?;
     let release = fs::read_to_string(&release)
         .with_context(|| format!("failed to read {}", release.display()))?
         .trim()
@@ -40,17 +49,31 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
     require_same_rustc(&dir, sysroot, stop)?;
     // In a build directory of its own, `source` leads to the sources; otherwise they are in `dir` itself.
     let src = fs::canonicalize(dir.join("source")).unwrap_or_else(|_| dir.clone());
-    let mounts: Vec<(PathBuf, PathBuf)> = [&dir, &src].map(|path| (path.clone(), path.clone())).to_vec();
-    Ok(KernelTree { release, image, mounts, src, build: dir })
+    let mounts: Vec<(PathBuf, PathBuf)> = [&dir, &src]
+        .map(|path| (path.clone(), path.clone()))
+        .to_vec();
+    Ok(KernelTree {
+        release,
+        image,
+        mounts,
+        src,
+        build: dir,
+    })
 }
 
 /// Crate metadata can be read by the compiler that wrote it, and by no other.
 fn require_same_rustc(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<()> {
     let path = dir.join(".config");
-    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
     let config = Config::parse(&text);
-    let theirs = config.get("CONFIG_RUSTC_VERSION_TEXT").unwrap_or("an unknown rustc");
-    let ours = sysroot.command("ask rustc for its version", &[]).args(["rustc", "--version"]).stdout(stop)?;
+    let theirs = config
+        .get("CONFIG_RUSTC_VERSION_TEXT")
+        .unwrap_or("an unknown rustc");
+    let ours = sysroot
+        .command("ask rustc for its version", &[])
+        .args(["rustc", "--version"])
+        .stdout(stop)?;
     if theirs == ours.trim() {
         return Ok(());
     }

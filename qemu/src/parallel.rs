@@ -74,7 +74,7 @@ pub fn all(jobs: &[Job<'_>], stop: &Stop) -> Result<()> {
                 })
             })
             .collect();
-        let joined = threads.into_iter().map(|thread| thread.join());
+        let joined = threads.into_iter().map(thread::ScopedJoinHandle::join);
         joined
             .map(|result| result.unwrap_or_else(|_| Err(anyhow!("a job of the lab panicked"))))
             .collect()
@@ -83,6 +83,51 @@ pub fn all(jobs: &[Job<'_>], stop: &Stop) -> Result<()> {
     // A job that was merely told to stop has nothing to say about why.
     failures.sort_by_key(|failure| failure.root_cause().is::<Cancelled>());
     failures.into_iter().next().map_or(Ok(()), Err)
+}
+
+/// Runs two jobs at once and returns what both of them made.
+///
+/// # Errors
+///
+/// As [`all`].
+pub fn both<A: Send, B: Send>(
+    one: impl FnOnce() -> Result<A> + Send,
+    other: impl FnOnce() -> Result<B> + Send,
+    stop: &Stop,
+) -> Result<(A, B)> {
+    let (one, other) = (Once::new(one), Once::new(other));
+    all(&[&|| one.run(), &|| other.run()], stop)?;
+    Ok((one.result()?, other.result()?))
+}
+
+/// A job that runs once and keeps what it made.
+struct Once<F, R>(Mutex<(Option<F>, Option<R>)>);
+
+impl<R, F: FnOnce() -> Result<R>> Once<F, R> {
+    fn new(job: F) -> Self {
+        Self(Mutex::new((Some(job), None)))
+    }
+
+    fn run(&self) -> Result<()> {
+        let mut slot = self
+            .0
+            .lock()
+            .map_err(|_| anyhow!("a job of the lab panicked"))?;
+        let job = slot
+            .0
+            .take()
+            .ok_or_else(|| anyhow!("a job was run twice"))?;
+        slot.1 = Some(job()?);
+        Ok(())
+    }
+
+    fn result(self) -> Result<R> {
+        let (_, result) = self
+            .0
+            .into_inner()
+            .map_err(|_| anyhow!("a job of the lab panicked"))?;
+        result.ok_or_else(|| anyhow!("a job was never run"))
+    }
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ pub fn prepare(
             return Ok(prepared);
         }
     }
-    let resolution = fetch(known, layout, request, progress, stop)?;
+    let resolution = fetch(known, Part::Both, layout, request, progress, stop)?;
     if !resolution.release.is_tested() {
         progress.note(&format!(
             "  note: kernel {} has not been tested with this project (tested: {})",
@@ -156,11 +156,47 @@ pub fn prepare(
     Ok(prepared)
 }
 
+/// Prepares the toolchain alone, for a kernel that is there already.
+///
+/// # Errors
+///
+/// As [`prepare`].
+pub fn toolchain(
+    layout: &Layout,
+    request: &Request<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Sysroot> {
+    layout.make_cache()?;
+    let known = Resolution::load(layout, request.wanted).filter(|_| !request.update);
+    if let Some(resolution) = &known {
+        let sysroot = resolution.entries(layout).sysroot;
+        if sysroot.state()? == Entry::Whole {
+            return Ok(sysroot);
+        }
+    }
+    let resolution = fetch(known, Part::Toolchain, layout, request, progress, stop)?;
+    let sysroot = resolution.entries(layout).sysroot;
+    sysroot.make(layout, &resolution.toolchain, progress, stop)?;
+    remove_packages(layout, &resolution.toolchain)?;
+    Ok(sysroot)
+}
+
+/// What is needed of a resolution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// The kernel and the toolchain.
+    Both,
+    /// The toolchain.
+    Toolchain,
+}
+
 /// Resolves the packages, unless `known`, and downloads those that are needed.
 ///
 /// One run of the lab at a time: apt's lists and the packages are shared.
 fn fetch(
     known: Option<Resolution>,
+    part: Part,
     layout: &Layout,
     request: &Request<'_>,
     progress: &Progress,
@@ -181,7 +217,7 @@ fn fetch(
     };
     let Prepared { sysroot, kernel } = resolution.entries(layout);
     let mut needed = Vec::new();
-    if kernel.state()? != Entry::Whole {
+    if part == Part::Both && kernel.state()? != Entry::Whole {
         needed.extend(resolution.kernel.clone());
     }
     if sysroot.state()? != Entry::Whole {

@@ -1,0 +1,151 @@
+//! PID 1 of the guest: mount, load the module, run the programs, say the last word, power off.
+//!
+//! It follows an [`Order`] and judges nothing: what it sees goes to the host as [`Event`]s. Whatever it
+//! fails at is an event and a line on the console, and then the guest powers off.
+
+mod children;
+mod mounts;
+mod ports;
+mod programs;
+mod shell;
+
+use std::fs::{self, File};
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::thread;
+
+use anyhow::{Context, Result};
+use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
+use nix::sys::reboot::{RebootMode, reboot};
+
+use crate::job::{Event, Job, Module, ORDER_PATH, Order, Refusal, Work};
+use children::Children;
+use ports::{Control, Ports};
+
+/// The argument with which `init` calls itself to become a shell on a terminal.
+const LOGIN: &str = "login";
+
+/// What PID 1 does; it does not come back.
+pub fn main() {
+    if std::env::args().nth(1).as_deref() == Some(LOGIN) {
+        let error = shell::login();
+        eprintln!("init: failed to start a shell: {error:#}");
+        return;
+    }
+    // If PID 1 ended, the kernel would panic and the reason would drown in that.
+    match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => eprintln!("init: failed: {error:#}"),
+        Err(_) => eprintln!("init: failed: it panicked, see above"),
+    }
+    power_off();
+}
+
+/// From the first mount to the last word.
+fn work() -> Result<()> {
+    mounts::mount_all()?;
+    let ports = Ports::find()?;
+    let mut control = ports.control()?;
+    let done = follow(&ports, &mut control);
+    if let Err(error) = &done {
+        control.say(&Event::Failed {
+            why: format!("{error:#}"),
+        })?;
+    }
+    control.say(&Event::Down { taint: taint()? })?;
+    control.wait_for_bye()?;
+    done
+}
+
+fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
+    let text = fs::read(ORDER_PATH).with_context(|| format!("failed to read {ORDER_PATH}"))?;
+    let order: Order =
+        serde_json::from_slice(&text).with_context(|| format!("failed to parse {ORDER_PATH}"))?;
+    let children = Children::adopt()?;
+    control.say(&ready()?)?;
+    let Order {
+        job: Job { module, work },
+        mark,
+    } = order;
+    let loaded = module
+        .as_ref()
+        .map_or(Ok(true), |module| load(module, control))?;
+    match work {
+        Work::Programs(programs) if loaded => {
+            programs::run(&programs, &mark, ports, &children, control)?;
+        }
+        Work::Programs(_) => {}
+        Work::Shell(shell) => shell::run(&shell, &children, control)?,
+    }
+    children.kill_leftovers(control)?;
+    module
+        .filter(|_| loaded)
+        .map_or(Ok(()), |module| unload(&module, control))
+}
+
+fn ready() -> Result<Event> {
+    let release = read_trimmed("/proc/sys/kernel/osrelease")?;
+    let uptime = read_trimmed("/proc/uptime")?;
+    let seconds = uptime.split(' ').next().unwrap_or_default();
+    let uptime_ms = seconds
+        .replace('.', "")
+        .parse::<u64>()
+        .map(|hundredths| hundredths * 10);
+    Ok(Event::Ready {
+        release,
+        uptime_ms: uptime_ms.with_context(|| format!("failed to parse /proc/uptime: {uptime}"))?,
+        taint: taint()?,
+    })
+}
+
+fn taint() -> Result<u64> {
+    let text = read_trimmed("/proc/sys/kernel/tainted")?;
+    text.parse()
+        .with_context(|| format!("failed to parse /proc/sys/kernel/tainted: {text}"))
+}
+
+fn read_trimmed(path: &str) -> Result<String> {
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
+    Ok(text.trim_end().to_owned())
+}
+
+/// Inserts the module, as insmod(8) does; false if the kernel refused it.
+fn load(module: &Module, control: &mut Control) -> Result<bool> {
+    let path = module.path.display();
+    let file = File::open(&module.path).with_context(|| format!("failed to open {path}"))?;
+    let params = std::ffi::CString::new(module.params.as_str())
+        .with_context(|| format!("failed to pass parameters to {path}"))?;
+    match finit_module(&file, &params, ModuleInitFlags::empty()) {
+        Ok(()) => control.say(&Event::ModuleLoaded).map(|()| true),
+        Err(errno) => control
+            .say(&Event::ModuleRefused(io::Error::from(errno).into()))
+            .map(|()| false),
+    }
+}
+
+/// Removes the module, as rmmod(8) does: without waiting for users of it, of whom none should be left.
+fn unload(module: &Module, control: &mut Control) -> Result<()> {
+    if !Path::new("/sys/module").join(&module.name).exists() {
+        return control.say(&Event::ModuleGone);
+    }
+    let name = std::ffi::CString::new(module.name.as_str())
+        .with_context(|| format!("failed to name the module {}", module.name))?;
+    control.say(&match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
+        Ok(()) => Event::ModuleUnloaded,
+        Err(errno) => Event::UnloadRefused(Refusal::from(io::Error::from(errno))),
+    })
+}
+
+/// Ends the machine. With QEMU's `-no-reboot` a reset is the end, as is a power-off by ACPI; the
+/// difference is below what can be measured, and only one of them does not look like a crash.
+fn power_off() {
+    // Nothing is on a disk, but sync(2) is what a power-off owes to whoever adds one.
+    nix::unistd::sync();
+    let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
+    eprintln!("init: failed to power off: {errno}");
+    // The host has its deadline; ending here would be a kernel panic that says nothing.
+    loop {
+        thread::park();
+    }
+}

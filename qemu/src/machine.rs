@@ -1,0 +1,259 @@
+//! The machine: QEMU's arguments, each with its reason.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+
+use crate::job::{CONTROL_PORT, KTAP_PORT, STDERR_PORT, STDIN_PORT, STDOUT_PORT};
+
+/// How QEMU is called: it may come from a sysroot, with its own dynamic linker and libraries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QemuProgram {
+    /// Everything before the machine's arguments; the program comes first.
+    pub argv_prefix: Vec<OsString>,
+    /// Variables to add to QEMU's environment.
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accel {
+    /// QEMU's own translator.
+    Tcg,
+    /// The host's processor.
+    Kvm,
+}
+
+impl Accel {
+    /// What QEMU calls it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+}
+
+impl fmt::Display for Accel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcg => "TCG",
+            Self::Kvm => "KVM",
+        })
+    }
+}
+
+/// The descriptor under which QEMU finds the initramfs: a file that has no name, so that none is left
+/// behind, whatever becomes of the lab. The channels follow it.
+///
+/// The single digits are left to the shell that starts QEMU.
+pub const INITRAMFS_FD: RawFd = 10;
+
+/// Everything about the guest that its software does not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// The emulator.
+    pub qemu: QemuProgram,
+    /// An uncompressed `vmlinux`.
+    pub kernel: PathBuf,
+    /// What executes the guest's instructions.
+    pub accel: Accel,
+    /// Size of its memory.
+    pub memory_mib: u32,
+    /// Number of its processors. Two, so that races can happen.
+    pub nr_cpus: u32,
+    /// Kernel parameters beside those of [`Machine::cmdline`].
+    pub extra_cmdline: Vec<String>,
+}
+
+/// The channels between lab and guest, in the order in which they get descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    /// QEMU's monitor: when it started, why it ended.
+    Monitor,
+    /// The kernel's log.
+    Console,
+    /// The shell's terminal.
+    Terminal,
+    /// Events and commands.
+    Control,
+    /// Standard input of a program.
+    Stdin,
+    /// Standard output of the programs.
+    Stdout,
+    /// Standard error of the programs.
+    Stderr,
+    /// Test results.
+    Ktap,
+}
+
+impl Channel {
+    /// All channels.
+    pub const ALL: [Self; 8] = [
+        Self::Monitor,
+        Self::Console,
+        Self::Terminal,
+        Self::Control,
+        Self::Stdin,
+        Self::Stdout,
+        Self::Stderr,
+        Self::Ktap,
+    ];
+
+    /// The descriptor under which QEMU finds the channel.
+    #[must_use]
+    pub fn child_fd(self) -> RawFd {
+        INITRAMFS_FD + 1 + self as RawFd
+    }
+
+    /// The name of its QEMU character device.
+    fn id(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Console => "console",
+            Self::Terminal => "terminal",
+            Self::Control => "control",
+            Self::Stdin => "stdin",
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Ktap => "ktap",
+        }
+    }
+
+    /// The name by which the guest finds the channel, if it is a virtio-serial port.
+    fn port(self) -> Option<&'static str> {
+        match self {
+            Self::Monitor | Self::Console | Self::Terminal => None,
+            Self::Control => Some(CONTROL_PORT),
+            Self::Stdin => Some(STDIN_PORT),
+            Self::Stdout => Some(STDOUT_PORT),
+            Self::Stderr => Some(STDERR_PORT),
+            Self::Ktap => Some(KTAP_PORT),
+        }
+    }
+}
+
+impl Machine {
+    /// QEMU's arguments for booting this machine with the initramfs under [`INITRAMFS_FD`].
+    #[must_use]
+    pub fn args(&self) -> Vec<OsString> {
+        let mut args = Args::default();
+        self.board(&mut args);
+        self.processors(&mut args);
+        self.software(&mut args);
+        channels(&mut args);
+        args.0
+    }
+
+    /// A PC without the devices, the configuration files and the window that QEMU would add by itself.
+    fn board(&self, args: &mut Args) {
+        // Not microvm: it is no faster here, and QEMU 7.2's hangs with ACPI on.
+        args.option("-M", "pc");
+        args.option("-m", &format!("{}M", self.memory_mib));
+        args.flag("-nodefaults");
+        args.flag("-no-user-config");
+        args.option("-display", "none");
+        // A panic reboots at once (`panic=-1`), and this turns a reboot into QEMU's end.
+        args.flag("-no-reboot");
+    }
+
+    fn processors(&self, args: &mut Args) {
+        match self.accel {
+            // One host thread for each processor: with a single one, spinning for another processor
+            // starves it, and races never show.
+            Accel::Tcg => args.option("-accel", "tcg,thread=multi"),
+            Accel::Kvm => args.option("-accel", "kvm"),
+        }
+        match self.accel {
+            // Everything that TCG can do, so that programs built for a newer processor run too.
+            Accel::Tcg => args.option("-cpu", "max"),
+            Accel::Kvm => args.option("-cpu", "host"),
+        }
+        args.option("-smp", &self.nr_cpus.to_string());
+    }
+
+    /// The ELF `vmlinux` enters by PVH (`Documentation/arch/x86/boot.rst` leads there): no decompression
+    /// in the guest, which is most of a second under TCG.
+    fn software(&self, args: &mut Args) {
+        args.path("-kernel", &self.kernel);
+        args.option("-initrd", &format!("/proc/self/fd/{INITRAMFS_FD}"));
+        args.option("-append", &self.cmdline());
+    }
+
+    /// The kernel's command line.
+    #[must_use]
+    pub fn cmdline(&self) -> String {
+        let parameters = [
+            "console=ttyS0",
+            // A death before the serial driver is up would say nothing.
+            "earlyprintk=serial,ttyS0",
+            // Not `quiet`: it hides what WARN() prints. The whole boot log costs no measurable time.
+            "loglevel=7",
+            // An oops ends the guest as a panic does, and at once: otherwise it hangs until a deadline.
+            "oops=panic",
+            "panic=-1",
+            // Debian enables the crypto self-tests: 0.8 s under TCG.
+            "cryptomgr.notests",
+            // Nothing here is secret, and flushes are slow under TCG.
+            "mitigations=off",
+            // Addresses are the same in each run, and in a debugger.
+            "nokaslr",
+            // Calibration loops that a virtual clock makes slow or noisy.
+            "tsc=reliable",
+            "no_timer_check",
+            "audit=0",
+            // Debian zeroes every page it hands out, which would hide a driver that forgets to.
+            "init_on_alloc=0",
+        ];
+        let extra = self.extra_cmdline.iter().map(String::as_str);
+        parameters
+            .into_iter()
+            .chain(extra)
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+}
+
+/// Every channel is an inherited socket: no name that somebody else could guess or take, no limit on the
+/// length of a path, and both ends close by themselves when either process ends.
+fn channels(args: &mut Args) {
+    for channel in Channel::ALL {
+        let (id, fd) = (channel.id(), channel.child_fd());
+        args.option("-chardev", &format!("socket,id={id},fd={fd}"));
+    }
+    args.option("-mon", "chardev=monitor,mode=control");
+    args.option("-device", "isa-serial,chardev=console");
+    // Without ioeventfd QEMU takes each buffer before the guest's next instruction, so that the last
+    // words before a panic are not lost.
+    args.option("-device", "virtio-serial-pci,ioeventfd=off");
+    // Port 0 is kept for a console by the virtio specification (5.3.5): it becomes hvc0.
+    args.option("-device", "virtconsole,nr=0,chardev=terminal");
+    for channel in Channel::ALL {
+        if let Some(port) = channel.port() {
+            args.option(
+                "-device",
+                &format!("virtserialport,chardev={},name={port}", channel.id()),
+            );
+        }
+    }
+}
+
+/// A command line that is being written.
+#[derive(Default)]
+struct Args(Vec<OsString>);
+
+impl Args {
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.into());
+    }
+
+    fn option(&mut self, name: &str, value: &str) {
+        self.0.extend([name.into(), value.into()]);
+    }
+
+    fn path(&mut self, name: &str, value: &std::path::Path) {
+        self.0.extend([name.into(), value.into()]);
+    }
+}

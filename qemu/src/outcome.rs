@@ -1,0 +1,425 @@
+//! How a run ended: one pure function of everything that was seen of it.
+
+use std::fmt;
+
+use crate::console::{self, Allowance, Death};
+use crate::job::{Event, Job, Program, Refusal, Work};
+use crate::ktap::{self, Ktap, Verdict};
+use crate::phase::Phase;
+
+/// Taint flags that belong to the experiment: a module from outside the tree, without a signature
+/// (`TAINT_OOT_MODULE`, `TAINT_UNSIGNED_MODULE`; `Documentation/admin-guide/tainted-kernels.rst`).
+const EXPECTED_TAINT: u64 = 1 << 12 | 1 << 13;
+
+/// How a run ended. Whether a claim is true is another question, answered by the results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything asked for was done; no results were promised. A program's own status is not judged.
+    Completed,
+    /// All results are there, none is `not ok`, and at least one is `ok`.
+    Passed {
+        /// How many are `ok`.
+        passed: usize,
+        /// How many were skipped.
+        skipped: usize,
+    },
+    /// All results are there, and some are `not ok`.
+    Failed {
+        /// The names of those.
+        failed: Vec<String>,
+        /// How many results there are.
+        total: usize,
+    },
+    /// All results are there, and all were skipped.
+    Skipped {
+        /// How many.
+        skipped: usize,
+    },
+    /// Results were promised, and there are none.
+    NoTests,
+    /// There are fewer results than planned.
+    MissingTests {
+        /// How many were planned.
+        planned: usize,
+        /// How many there are.
+        seen: usize,
+    },
+    /// The results are not in the format, or cut off.
+    Unparsable {
+        /// Where, and why.
+        why: String,
+    },
+    /// The results say one thing, and the status of the program that wrote them another.
+    Contradicted {
+        /// Both.
+        why: String,
+    },
+    /// A program could not be started.
+    NotStarted {
+        /// Its name.
+        program: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// The kernel broke one of its rules, or saw the module break it, and went on.
+    Splat {
+        /// The first line of each report.
+        lines: Vec<String>,
+    },
+    /// The kernel says by its taint flags that something is wrong.
+    Tainted {
+        /// The unexpected flags.
+        flags: u64,
+    },
+    /// The guest ended in good order, but a part of its output did not arrive.
+    OutputLost,
+    /// The module could not be unloaded.
+    UnloadRefused(Refusal),
+    /// The module could not be loaded.
+    InsmodRefused(Refusal),
+    /// `init` could not do its work.
+    InitFailed {
+        /// In its words.
+        why: String,
+    },
+    /// The guest ended before `init` was ready.
+    DiedInBoot {
+        /// The line that says why, if there is one.
+        line: Option<String>,
+    },
+    /// The kernel panicked.
+    Panicked {
+        /// Its line.
+        line: String,
+        /// When.
+        phase: Phase,
+    },
+    /// The kernel ran into a fault of its own.
+    Oopsed {
+        /// The line that says so.
+        line: String,
+        /// When.
+        phase: Phase,
+    },
+    /// The guest reset or switched itself off in the middle of its work, without a word.
+    Vanished {
+        /// When.
+        phase: Phase,
+        /// What QEMU said about it.
+        reason: Option<String>,
+    },
+    /// QEMU was killed, or gave up.
+    QemuDied {
+        /// Its status.
+        how: String,
+        /// When.
+        phase: Phase,
+    },
+    /// A phase took longer than it may.
+    TimedOut {
+        /// Which one.
+        phase: Phase,
+    },
+    /// The reader of the lab's output went away.
+    OutputClosed,
+    /// A signal stopped the run.
+    Interrupted,
+    /// There was no run.
+    SetUp {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why the lab stopped watching.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended by itself.
+    QemuExited {
+        /// In words, unless it ended with status 0.
+        failure: Option<String>,
+        /// The reason in its last `SHUTDOWN` event.
+        reason: Option<String>,
+    },
+    /// The console said that the guest is dead, but QEMU stayed.
+    Dead,
+    /// A deadline passed.
+    TimedOut,
+    /// The reader of the output went away.
+    OutputClosed,
+    /// A signal came.
+    Interrupted,
+}
+
+/// Everything that was seen of a run.
+#[derive(Clone, Debug)]
+pub struct Observed<'a> {
+    /// What was asked for.
+    pub job: &'a Job,
+    /// What `init` said.
+    pub events: &'a [Event],
+    /// What the kernel said.
+    pub console: &'a str,
+    /// What the test programs said.
+    pub ktap: &'a str,
+    /// Whether every mark arrived.
+    pub output_complete: bool,
+    /// Why the lab stopped watching.
+    pub end: &'a End,
+    /// In which phase that was.
+    pub phase: &'a Phase,
+    /// Complaints of the kernel's that are no failure.
+    pub allowed: &'a [Allowance],
+}
+
+/// Decides. The worst comes first: a crash explains missing results, never the other way round.
+#[must_use]
+pub fn judge(seen: &Observed<'_>) -> Outcome {
+    stopped_by_us(seen)
+        .or_else(|| died(seen))
+        .or_else(|| refused(seen))
+        .or_else(|| unclean(seen))
+        .unwrap_or_else(|| results(seen))
+}
+
+fn stopped_by_us(seen: &Observed<'_>) -> Option<Outcome> {
+    match seen.end {
+        End::Interrupted => Some(Outcome::Interrupted),
+        End::OutputClosed => Some(Outcome::OutputClosed),
+        _ => None,
+    }
+}
+
+fn died(seen: &Observed<'_>) -> Option<Outcome> {
+    let phase = seen.phase.clone();
+    let booted = seen
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Ready { .. }));
+    if let Some(death) = console::death(seen.console) {
+        return Some(match death {
+            Death::Panic(line) | Death::Oops(line) if !booted => {
+                Outcome::DiedInBoot { line: Some(line) }
+            }
+            Death::Panic(line) => Outcome::Panicked { line, phase },
+            Death::Oops(line) => Outcome::Oopsed { line, phase },
+        });
+    }
+    let down = seen
+        .events
+        .iter()
+        .any(|event| matches!(event, Event::Down { .. }));
+    match seen.end {
+        End::TimedOut | End::Dead => Some(Outcome::TimedOut { phase }),
+        End::QemuExited {
+            failure: Some(how), ..
+        } => Some(Outcome::QemuDied {
+            how: how.clone(),
+            phase,
+        }),
+        End::QemuExited { .. } if !booted => Some(Outcome::DiedInBoot { line: None }),
+        End::QemuExited { reason, .. } if !down => Some(Outcome::Vanished {
+            phase,
+            reason: reason.clone(),
+        }),
+        _ => None,
+    }
+}
+
+fn refused(seen: &Observed<'_>) -> Option<Outcome> {
+    seen.events.iter().find_map(|event| match event {
+        Event::Failed { why } => Some(Outcome::InitFailed { why: why.clone() }),
+        Event::ModuleRefused(refusal) if !is_shell(seen.job) => {
+            Some(Outcome::InsmodRefused(refusal.clone()))
+        }
+        _ => None,
+    })
+}
+
+fn is_shell(job: &Job) -> bool {
+    matches!(job.work, Work::Shell(_))
+}
+
+fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
+    // What a person does in a shell is theirs: neither an oops nor a warning there is ours to judge.
+    if is_shell(seen.job) {
+        return Some(Outcome::Completed);
+    }
+    if !seen.output_complete {
+        return Some(Outcome::OutputLost);
+    }
+    let splats = console::splats(seen.console, seen.allowed);
+    if !splats.is_empty() {
+        return Some(Outcome::Splat {
+            lines: splats.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    seen.events.iter().find_map(|event| match event {
+        Event::UnloadRefused(refusal) => Some(Outcome::UnloadRefused(refusal.clone())),
+        Event::Ready { taint, .. } | Event::Down { taint } if taint & !EXPECTED_TAINT != 0 => {
+            Some(Outcome::Tainted {
+                flags: taint & !EXPECTED_TAINT,
+            })
+        }
+        Event::NotStarted { program, refusal } => Some(Outcome::NotStarted {
+            program: program_name(seen.job, *program),
+            refusal: refusal.clone(),
+        }),
+        _ => None,
+    })
+}
+
+fn program_name(job: &Job, index: usize) -> String {
+    match &job.work {
+        Work::Programs(programs) => programs.get(index).map_or_else(String::new, Program::name),
+        Work::Shell(_) => "sh".to_owned(),
+    }
+}
+
+fn results(seen: &Observed<'_>) -> Outcome {
+    let Work::Programs(programs) = &seen.job.work else {
+        return Outcome::Completed;
+    };
+    if !programs.iter().any(|program| program.ktap) {
+        return Outcome::Completed;
+    }
+    let ktap = ktap::parse(seen.ktap);
+    let of_results = of_results(&ktap);
+    if matches!(of_results, Outcome::Passed { .. } | Outcome::Skipped { .. }) {
+        let promised = programs
+            .iter()
+            .enumerate()
+            .filter(|(_, program)| program.ktap);
+        for (index, program) in promised {
+            if let Some(why) = contradiction(&program.name(), index, seen.events) {
+                return Outcome::Contradicted { why };
+            }
+        }
+    }
+    of_results
+}
+
+/// What the results alone say.
+fn of_results(ktap: &Ktap) -> Outcome {
+    let Ktap {
+        results,
+        planned,
+        problem,
+    } = ktap;
+    if let Some(problem) = problem {
+        return Outcome::Unparsable {
+            why: problem.to_string(),
+        };
+    }
+    if results.len() < *planned {
+        return Outcome::MissingTests {
+            planned: *planned,
+            seen: results.len(),
+        };
+    }
+    let failed: Vec<String> = results
+        .iter()
+        .filter(|result| result.verdict == Verdict::NotOk)
+        .map(|result| result.name.clone())
+        .collect();
+    let passed = results
+        .iter()
+        .filter(|result| result.verdict == Verdict::Ok)
+        .count();
+    match (failed.is_empty(), passed, results.len()) {
+        (_, _, 0) => Outcome::NoTests,
+        (false, _, total) => Outcome::Failed { failed, total },
+        (true, 0, skipped) => Outcome::Skipped { skipped },
+        (true, passed, total) => Outcome::Passed {
+            passed,
+            skipped: total - passed,
+        },
+    }
+}
+
+/// What the status of a program says against results that are all good.
+fn contradiction(name: &str, index: usize, events: &[Event]) -> Option<String> {
+    let ended = events.iter().find_map(|event| match event {
+        Event::Exited { program, code } if *program == index => Some(Ok(*code)),
+        Event::Signaled { program, signal } if *program == index => Some(Err(*signal)),
+        _ => None,
+    });
+    match ended {
+        // 4 is "nothing ran: everything was skipped", of this program's part at least.
+        Some(Ok(0 | 4)) => None,
+        Some(Ok(code)) => Some(format!(
+            "no result is `not ok`, but {name} exited with {code}"
+        )),
+        Some(Err(signal)) => Some(format!(
+            "no result is `not ok`, but {name} was killed by signal {signal}"
+        )),
+        None => Some(format!("no result is `not ok`, but {name} never ended")),
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => f.write_str("completed"),
+            Self::Passed { passed, skipped: 0 } => write!(f, "passed: {passed} as expected"),
+            Self::Passed { passed, skipped } => {
+                write!(f, "passed: {passed} as expected, {skipped} skipped")
+            }
+            Self::Failed { failed, total } => {
+                write!(
+                    f,
+                    "failed: {} of {total} not as expected: {}",
+                    failed.len(),
+                    failed.join(", ")
+                )
+            }
+            Self::Skipped { skipped } => write!(f, "skipped: all {skipped}"),
+            Self::NoTests => f.write_str("no tests: results were promised, none came"),
+            Self::MissingTests { planned, seen } => {
+                write!(f, "missing tests: {planned} were planned, {seen} came")
+            }
+            Self::Unparsable { why } => write!(f, "unparsable results: {why}"),
+            Self::Contradicted { why } => write!(f, "contradicted results: {why}"),
+            Self::NotStarted { program, refusal } => {
+                write!(f, "program not started: {program}: {}", refusal.text)
+            }
+            Self::Splat { lines } => write!(
+                f,
+                "kernel complained {} times: {}",
+                lines.len(),
+                lines.join("; ")
+            ),
+            Self::Tainted { flags } => write!(f, "kernel tainted: unexpected flags {flags:#x}"),
+            Self::OutputLost => f.write_str("output lost: the guest wrote more than arrived"),
+            Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {}", refusal.text),
+            Self::InsmodRefused(refusal) => write!(f, "insmod refused: {}", refusal.text),
+            other => other.fmt_end(f),
+        }
+    }
+}
+
+impl Outcome {
+    /// The ends without an end.
+    fn fmt_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InitFailed { why } => write!(f, "init failed: {why}"),
+            Self::DiedInBoot { line: Some(line) } => write!(f, "guest died in boot: {line}"),
+            Self::DiedInBoot { line: None } => f.write_str("guest died in boot, without a word"),
+            Self::Panicked { line, phase } => write!(f, "kernel panicked during {phase}: {line}"),
+            Self::Oopsed { line, phase } => write!(f, "kernel oopsed during {phase}: {line}"),
+            Self::Vanished { phase, reason } => {
+                let reason = reason.as_deref().unwrap_or("no reason known");
+                write!(
+                    f,
+                    "guest ended by itself during {phase}, without a word ({reason})"
+                )
+            }
+            Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
+            Self::TimedOut { phase } => write!(f, "timed out during {phase}"),
+            Self::OutputClosed => f.write_str("output closed: nobody reads it any more"),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::SetUp { why } => write!(f, "set-up failed: {why}"),
+            _ => Ok(()),
+        }
+    }
+}

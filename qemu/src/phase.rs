@@ -1,0 +1,185 @@
+//! The parts of a run, how long each may take, and how long it took.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::job::Event;
+
+/// What the run is waiting for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// QEMU to start.
+    Start,
+    /// The kernel to boot, and `init` to be ready.
+    Boot,
+    /// The module to be loaded.
+    Load,
+    /// A program to end; counted from 0.
+    Program(usize),
+    /// The module to be unloaded.
+    Unload,
+    /// The last bytes of output to arrive.
+    Drain,
+    /// The guest to power off, and QEMU to end.
+    PowerOff,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start => f.write_str("QEMU's start"),
+            Self::Boot => f.write_str("boot"),
+            Self::Load => f.write_str("insmod"),
+            Self::Program(index) => write!(f, "program {}", index + 1),
+            Self::Unload => f.write_str("rmmod"),
+            Self::Drain => f.write_str("the end of the output"),
+            Self::PowerOff => f.write_str("power-off"),
+        }
+    }
+}
+
+/// How long each phase may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// [`Phase::Start`].
+    pub start: Duration,
+    /// [`Phase::Boot`].
+    pub boot: Duration,
+    /// [`Phase::Load`].
+    pub load: Duration,
+    /// [`Phase::Program`], each; `None` is for ever, as for a shell.
+    pub program: Option<Duration>,
+    /// [`Phase::Unload`].
+    pub unload: Duration,
+    /// [`Phase::Drain`], without the time for which the reader of the output keeps it waiting.
+    pub drain: Duration,
+    /// [`Phase::PowerOff`].
+    pub power_off: Duration,
+}
+
+impl Default for Deadlines {
+    /// Ten times what a slow machine was seen to need, and more where other runs may be in the way.
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(20),
+            boot: Duration::from_secs(60),
+            load: Duration::from_secs(20),
+            program: Some(Duration::from_secs(300)),
+            unload: Duration::from_secs(20),
+            drain: Duration::from_secs(20),
+            power_off: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Deadlines {
+    /// How long `phase` may take; `None` is for ever.
+    #[must_use]
+    pub fn timeout(&self, phase: &Phase) -> Option<Duration> {
+        match phase {
+            Phase::Start => Some(self.start),
+            Phase::Boot => Some(self.boot),
+            Phase::Load => Some(self.load),
+            Phase::Program(_) => self.program,
+            Phase::Unload => Some(self.unload),
+            Phase::Drain => Some(self.drain),
+            Phase::PowerOff => Some(self.power_off),
+        }
+    }
+}
+
+/// How long a phase took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Which one.
+    pub phase: Phase,
+    /// How long.
+    pub elapsed: Duration,
+}
+
+/// Where a run is.
+#[derive(Debug)]
+pub struct Progress {
+    phase: Phase,
+    since: Instant,
+    timings: Vec<Timing>,
+    has_module: bool,
+    nr_programs: usize,
+}
+
+impl Progress {
+    /// A run that begins now: with a module to load or without, and this many programs.
+    #[must_use]
+    pub fn new(has_module: bool, nr_programs: usize) -> Self {
+        Self {
+            phase: Phase::Start,
+            since: Instant::now(),
+            timings: Vec::new(),
+            has_module,
+            nr_programs,
+        }
+    }
+
+    /// The phase that the run is in.
+    #[must_use]
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// When the present phase must be over.
+    #[must_use]
+    pub fn deadline(&self, deadlines: &Deadlines) -> Option<Instant> {
+        deadlines
+            .timeout(&self.phase)
+            .map(|timeout| self.since + timeout)
+    }
+
+    /// Enters another phase.
+    pub fn enter(&mut self, phase: Phase) {
+        if phase != self.phase {
+            let now = Instant::now();
+            let phase = std::mem::replace(&mut self.phase, phase);
+            self.timings.push(Timing {
+                phase,
+                elapsed: now - self.since,
+            });
+            self.since = now;
+        }
+    }
+
+    /// Takes note of what `init` said.
+    pub fn note(&mut self, event: &Event) {
+        match event {
+            Event::Ready { .. } if self.has_module => self.enter(Phase::Load),
+            Event::Ready { .. } | Event::ModuleLoaded => self.enter(self.program_or_unload(0)),
+            Event::Started { program } => self.enter(Phase::Program(*program)),
+            Event::Exited { program, .. }
+            | Event::Signaled { program, .. }
+            | Event::NotStarted { program, .. } => self.enter(self.program_or_unload(program + 1)),
+            Event::ModuleRefused(_) | Event::Failed { .. } => self.enter(Phase::Unload),
+            Event::Down { .. } => self.enter(Phase::Drain),
+            Event::Leftovers { .. }
+            | Event::ModuleUnloaded
+            | Event::UnloadRefused(_)
+            | Event::ModuleGone => {}
+        }
+    }
+
+    /// The run is over: the timings of all its phases.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<Timing> {
+        self.timings.push(Timing {
+            elapsed: self.since.elapsed(),
+            phase: self.phase,
+        });
+        self.timings
+    }
+
+    fn program_or_unload(&self, program: usize) -> Phase {
+        if program < self.nr_programs {
+            Phase::Program(program)
+        } else {
+            Phase::Unload
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What a run leaves behind.
+
+use std::fmt::Write as _;
+
+use crate::console;
+use crate::job::{Event, Program, Refusal};
+use crate::outcome::Outcome;
+use crate::phase::Timing;
+
+/// How much of the kernel's log an explanation shows.
+const TAIL_LINES: usize = 25;
+
+/// Everything that is known of a run that began.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What `init` said.
+    pub events: Vec<Event>,
+    /// What became of each program of the job.
+    pub programs: Vec<ProgramReport>,
+    /// The kernel's log.
+    pub console: String,
+    /// The test results, as they came.
+    pub ktap: String,
+    /// What QEMU complained about.
+    pub qemu_stderr: String,
+    /// How long each phase took.
+    pub timings: Vec<Timing>,
+}
+
+/// What became of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramReport {
+    /// What people call it.
+    pub name: String,
+    /// How it ended; nothing if the guest ended first.
+    pub status: Option<ProgramStatus>,
+    /// Its standard output, if that was to be captured.
+    pub stdout: Vec<u8>,
+    /// Its standard error, if that was to be captured.
+    pub stderr: Vec<u8>,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramStatus {
+    /// By exit(2), with a status of 0 to 255.
+    Exited(i32),
+    /// By this signal.
+    Signaled(i32),
+    /// It never began.
+    NotStarted(Refusal),
+}
+
+impl ProgramStatus {
+    /// What `init` said of the program with this index, if anything.
+    #[must_use]
+    pub fn find(events: &[Event], index: usize) -> Option<Self> {
+        events.iter().find_map(|event| match event {
+            Event::Exited { program, code } if *program == index => Some(Self::Exited(*code)),
+            Event::Signaled { program, signal } if *program == index => {
+                Some(Self::Signaled(*signal))
+            }
+            Event::NotStarted { program, refusal } if *program == index => {
+                Some(Self::NotStarted(refusal.clone()))
+            }
+            _ => None,
+        })
+    }
+}
+
+impl ProgramReport {
+    /// The report of the program with this index.
+    #[must_use]
+    pub fn new(
+        program: &Program,
+        index: usize,
+        events: &[Event],
+        stdout: Vec<u8>,
+        stderr: Vec<u8>,
+    ) -> Self {
+        Self {
+            name: program.name(),
+            status: ProgramStatus::find(events, index),
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Report {
+    /// The outcome for people who want to know why: with the end of the kernel's log and of QEMU's words.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let mut text = format!("{}\n", self.outcome);
+        for (title, source) in [
+            ("the kernel's last words", &self.console),
+            ("QEMU's last words", &self.qemu_stderr),
+        ] {
+            if !source.trim().is_empty() {
+                let tail = console::tail(source.trim_end(), TAIL_LINES).replace('\n', "\n  | ");
+                let _ = write!(text, "{title}:\n  | {tail}\n");
+            }
+        }
+        text
+    }
+}

@@ -1,0 +1,120 @@
+//! One run of the guest: boots it, watches it, and reports.
+
+mod front;
+mod watch;
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::console::Allowance;
+use crate::initramfs::{self, GuestFile};
+use crate::job::{Job, ORDER_PATH, Order, Work};
+use crate::machine::Machine;
+use crate::mark;
+use crate::outcome::{Observed, judge};
+use crate::output::Sink;
+use crate::phase::Deadlines;
+use crate::report::{ProgramReport, Report};
+use crate::vm::Vm;
+use watch::{Seen, Watch};
+
+/// What runs in the machine.
+#[derive(Clone, Debug)]
+pub struct Guest<'a> {
+    /// The archive that all guests have in common.
+    pub base: &'a Path,
+    /// What this one has beside it: the module, copied files.
+    pub files: Vec<GuestFile>,
+    /// What it does.
+    pub job: Job,
+    /// Complaints of its kernel's that are no failure.
+    pub allowed: Vec<Allowance>,
+}
+
+/// Where the guest's standard streams lead. For a shell, `stdin` and `stdout` are its terminal.
+pub struct Streams {
+    /// What the program that asked for it reads; nothing if `None`.
+    pub stdin: Option<OwnedFd>,
+    /// Where standard output goes.
+    pub stdout: Sink,
+    /// Where standard error goes.
+    pub stderr: Sink,
+}
+
+/// Boots the guest, sees it through, and says how it went. Whatever happens, QEMU is gone afterwards.
+///
+/// Everything that goes wrong after the start is an outcome in the report.
+///
+/// # Errors
+///
+/// When the run could not begin.
+pub fn run(
+    machine: &Machine,
+    guest: &Guest<'_>,
+    streams: Streams,
+    deadlines: &Deadlines,
+) -> Result<Report> {
+    let order = Order {
+        job: guest.job.clone(),
+        mark: mark::random().context("failed to make a mark")?,
+    };
+    let initramfs = initramfs(guest, &order)?;
+    let vm = Vm::start(machine, initramfs)?;
+    let seen = Watch::new(vm, &order, streams, deadlines)?.until_the_end()?;
+    Ok(report(guest, seen))
+}
+
+fn initramfs(guest: &Guest<'_>, order: &Order) -> Result<File> {
+    let mut files = guest.files.clone();
+    let text = serde_json::to_vec_pretty(order).context("failed to write the order as JSON")?;
+    files.push(GuestFile::data(ORDER_PATH, text));
+    initramfs::assemble(guest.base, &files)
+}
+
+fn report(guest: &Guest<'_>, seen: Seen) -> Report {
+    let Seen {
+        end,
+        phase,
+        events,
+        console,
+        ktap,
+        qemu_stderr,
+        output_complete,
+        captured,
+        timings,
+    } = seen;
+    let outcome = judge(&Observed {
+        job: &guest.job,
+        events: &events,
+        console: &console,
+        ktap: &ktap,
+        output_complete,
+        end: &end,
+        phase: &phase,
+        allowed: &guest.allowed,
+    });
+    let programs = match &guest.job.work {
+        Work::Programs(programs) => programs.as_slice(),
+        Work::Shell(_) => &[],
+    };
+    let programs = programs
+        .iter()
+        .zip(captured)
+        .enumerate()
+        .map(|(index, (program, (stdout, stderr)))| {
+            ProgramReport::new(program, index, &events, stdout, stderr)
+        })
+        .collect();
+    Report {
+        outcome,
+        events,
+        programs,
+        console,
+        ktap,
+        qemu_stderr,
+        timings,
+    }
+}

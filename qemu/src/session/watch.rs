@@ -1,0 +1,426 @@
+//! Watches a guest from its start to its end, all channels at once.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Streams;
+use super::front::Front;
+use crate::console::Console;
+use crate::interrupt;
+use crate::job::{Command, Event, Order, Work};
+use crate::machine::Channel;
+use crate::mark::{Piece, Splitter};
+use crate::outcome::End;
+use crate::phase::{Deadlines, Phase, Progress, Timing};
+use crate::qemu;
+use crate::qmp::{self, Monitor};
+use crate::vm::Vm;
+
+/// How long a dead guest may take to end QEMU, which `panic=-1` does at once.
+const DEATH_GRACE: Duration = Duration::from_secs(1);
+
+/// How much longer a deadline is put off while the reader of the output keeps the guest waiting.
+const READER_GRACE: Duration = Duration::from_secs(1);
+
+/// What was seen of a run.
+pub(super) struct Seen {
+    pub(super) end: End,
+    pub(super) phase: Phase,
+    pub(super) events: Vec<Event>,
+    pub(super) console: String,
+    pub(super) ktap: String,
+    pub(super) qemu_stderr: String,
+    pub(super) output_complete: bool,
+    /// Standard output and standard error, for each program.
+    pub(super) captured: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) timings: Vec<Timing>,
+}
+
+/// A guest that is being watched.
+pub(super) struct Watch<'a> {
+    vm: Vm,
+    front: Front,
+    order: &'a Order,
+    deadlines: Deadlines,
+    progress: Progress,
+    inlets: Vec<Inlet>,
+    heard: Heard,
+    /// When the guest died or the reader's patience was last extended: other deadlines than the phase's.
+    dead_since: Option<Instant>,
+    put_off: Option<Instant>,
+}
+
+/// What came in, by channel.
+struct Heard {
+    events: Vec<Event>,
+    console: Console,
+    monitor: Monitor,
+    control: Vec<u8>,
+    ktap: Vec<u8>,
+    ktap_splitter: Splitter,
+    ktap_marks: usize,
+    qemu_stderr: Vec<u8>,
+}
+
+/// A channel that the watch itself reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    Monitor,
+    Console,
+    Control,
+    Ktap,
+    QemuStderr,
+}
+
+struct Inlet {
+    source: Source,
+    stream: UnixStream,
+    open: bool,
+}
+
+impl<'a> Watch<'a> {
+    /// Begins to watch a machine that was just started.
+    pub(super) fn new(
+        vm: Vm,
+        order: &'a Order,
+        streams: Streams,
+        deadlines: &Deadlines,
+    ) -> Result<Self> {
+        let front = Front::new(&vm, order, streams)?;
+        let mut deadlines = deadlines.clone();
+        let nr_programs = match &order.job.work {
+            Work::Programs(programs) => programs.len(),
+            Work::Shell(_) => {
+                deadlines.program = None; // a person decides
+                1
+            }
+        };
+        let inlets = [
+            (Source::Monitor, vm.channel(Channel::Monitor)),
+            (Source::Console, vm.channel(Channel::Console)),
+            (Source::Control, vm.channel(Channel::Control)),
+            (Source::Ktap, vm.channel(Channel::Ktap)),
+            (Source::QemuStderr, vm.qemu.stderr()),
+        ];
+        let inlets: io::Result<Vec<_>> = inlets
+            .into_iter()
+            .map(|(source, stream)| {
+                Ok(Inlet {
+                    source,
+                    stream: stream.try_clone()?,
+                    open: true,
+                })
+            })
+            .collect();
+        let heard = Heard {
+            events: Vec::new(),
+            console: Console::default(),
+            monitor: Monitor::default(),
+            control: Vec::new(),
+            ktap: Vec::new(),
+            ktap_splitter: Splitter::new(order.mark.clone()),
+            ktap_marks: 0,
+            qemu_stderr: Vec::new(),
+        };
+        Ok(Self {
+            vm,
+            front,
+            order,
+            deadlines,
+            progress: Progress::new(order.job.module.is_some(), nr_programs),
+            inlets: inlets.context("failed to watch QEMU's channels")?,
+            heard,
+            dead_since: None,
+            put_off: None,
+        })
+    }
+
+    /// Watches until the end, whatever it is, and cleans up.
+    pub(super) fn until_the_end(mut self) -> Result<Seen> {
+        // A QEMU that failed at once has closed its end; its status tells more than this write.
+        let _ = self.vm.channel(Channel::Monitor).write_all(qmp::HELLO);
+        let mut end = loop {
+            if let Some(end) = self.step()? {
+                break end;
+            }
+        };
+        let phase = self.progress.phase().clone();
+        let status = match end {
+            End::QemuExited { .. } => self.vm.qemu.wait(),
+            _ => self.vm.qemu.kill(),
+        };
+        let status = status.context("failed to wait for QEMU's end")?;
+        self.read_the_rest();
+        self.wait_for_readers(&end)?;
+        if let End::QemuExited { failure, reason } = &mut end {
+            *failure = qemu::describe(status);
+            *reason = self.heard.monitor.shutdown().map(str::to_owned);
+        }
+        Ok(self.into_seen(end, phase))
+    }
+
+    /// Waits for something to happen, and deals with it.
+    fn step(&mut self) -> Result<Option<End>> {
+        let ready = self.wait()?;
+        if ready.interrupted {
+            return Ok(Some(End::Interrupted));
+        }
+        for index in ready.inlets {
+            self.read(index)?;
+        }
+        if ready.resized {
+            if let Some(command) = self.front.resize() {
+                self.tell(&command);
+            }
+        }
+        self.front.rest();
+        if self.front.closed() {
+            return Ok(Some(End::OutputClosed));
+        }
+        if ready.exited {
+            return Ok(Some(End::QemuExited {
+                failure: None,
+                reason: None,
+            }));
+        }
+        if *self.progress.phase() == Phase::Drain && self.output_complete() {
+            self.tell(&Command::Bye);
+            self.progress.enter(Phase::PowerOff);
+        }
+        Ok(self.overdue())
+    }
+
+    /// Waits until a channel has something to read, QEMU ends, a signal comes, or a deadline passes.
+    fn wait(&self) -> Result<Ready> {
+        let open: Vec<usize> = (0..self.inlets.len())
+            .filter(|&index| self.inlets[index].open)
+            .collect();
+        let mut fds: Vec<BorrowedFd<'_>> = vec![
+            interrupt::fd(),
+            self.front.leave(),
+            self.vm.qemu.exited(),
+            self.front.woken(),
+        ];
+        fds.extend(open.iter().map(|&index| self.inlets[index].stream.as_fd()));
+        fds.extend(self.front.resized());
+        let mut fds: Vec<PollFd<'_>> = fds
+            .into_iter()
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("failed to wait for the guest"),
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
+        let (fixed, rest) = ready.split_at(4);
+        Ok(Ready {
+            interrupted: fixed[0] || fixed[1],
+            exited: fixed[2],
+            resized: rest.get(open.len()).copied().unwrap_or(false),
+            inlets: open
+                .into_iter()
+                .zip(rest)
+                .filter(|(_, ready)| **ready)
+                .map(|(index, _)| index)
+                .collect(),
+        })
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        match self.deadline() {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                // A millisecond more, as poll(2) counts in those: waking before the deadline is of no use.
+                let left =
+                    deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let phase = self.progress.deadline(&self.deadlines).max(self.put_off);
+        let dead = self.dead_since.map(|since| since + DEATH_GRACE);
+        [phase, dead].into_iter().flatten().min()
+    }
+
+    fn overdue(&mut self) -> Option<End> {
+        let now = Instant::now();
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return None;
+        }
+        if self.dead_since.is_some() {
+            return Some(End::Dead);
+        }
+        if self.front.writing() {
+            self.put_off = Some(now + READER_GRACE);
+            return None;
+        }
+        Some(End::TimedOut)
+    }
+
+    /// Reads once from a channel that is ready.
+    fn read(&mut self, index: usize) -> Result<()> {
+        let mut chunk = [0; 16 * 1024];
+        let inlet = &mut self.inlets[index];
+        let len = match inlet.stream.read(&mut chunk) {
+            Ok(len) => len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            // A reset is how the channels of a killed QEMU end.
+            Err(_) => 0,
+        };
+        inlet.open = len > 0;
+        let source = inlet.source;
+        let nr_events = self.heard.events.len();
+        self.heard.take(source, &chunk[..len]);
+        if self.heard.monitor.started() && *self.progress.phase() == Phase::Start {
+            self.progress.enter(Phase::Boot);
+        }
+        if self.heard.console.death().is_some() {
+            self.dead_since.get_or_insert_with(Instant::now);
+        }
+        for event in &self.heard.events[nr_events..] {
+            self.progress.note(event);
+            if let Event::Started { program } = event {
+                self.front
+                    .started(&self.vm, &self.order.job.work, *program)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what QEMU left behind.
+    fn read_the_rest(&mut self) {
+        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.open) {
+            let mut rest = Vec::new();
+            // Whatever arrived before a reset is in `rest`.
+            let _ = inlet.stream.read_to_end(&mut rest);
+            self.heard.take(inlet.source, &rest);
+        }
+    }
+
+    /// Waits until the outputs have gone where they belong, however slow their readers are.
+    fn wait_for_readers(&self, end: &End) -> Result<()> {
+        while !self.front.ended() && !matches!(end, End::Interrupted | End::OutputClosed) {
+            let mut fds =
+                [interrupt::fd(), self.front.woken()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => {
+                    return Err(errno).context("failed to wait for the readers of the output");
+                }
+            }
+            if fds[0].any().unwrap_or(false) {
+                return Ok(());
+            }
+            self.front.rest();
+        }
+        Ok(())
+    }
+
+    fn tell(&self, command: &Command) {
+        let Ok(mut line) = serde_json::to_vec(command) else {
+            return;
+        };
+        line.push(b'\n');
+        // A guest that does not listen any more is noticed by its deadline or its end.
+        let _ = self.vm.channel(Channel::Control).write_all(&line);
+    }
+
+    /// Whether all that the programs wrote has arrived.
+    fn output_complete(&self) -> bool {
+        let Work::Programs(programs) = &self.order.job.work else {
+            return true;
+        };
+        let ended: Vec<usize> = self
+            .heard
+            .events
+            .iter()
+            .filter_map(Event::ended_program)
+            .collect();
+        let nr_ktap = ended
+            .iter()
+            .filter_map(|&index| programs.get(index))
+            .filter(|p| p.ktap)
+            .count();
+        self.front.has_marks(ended.len()) && self.heard.ktap_marks >= nr_ktap
+    }
+
+    fn into_seen(self, end: End, phase: Phase) -> Seen {
+        let output_complete = self.output_complete();
+        let programs = match &self.order.job.work {
+            Work::Programs(programs) => programs.as_slice(),
+            Work::Shell(_) => &[],
+        };
+        let captured = self.front.captured(programs);
+        let Heard {
+            events,
+            console,
+            mut ktap,
+            ktap_splitter,
+            qemu_stderr,
+            ..
+        } = self.heard;
+        for piece in ktap_splitter.finish() {
+            if let Piece::Bytes(bytes) = piece {
+                ktap.extend_from_slice(&bytes);
+            }
+        }
+        Seen {
+            end,
+            phase,
+            events,
+            console: console.text(),
+            ktap: String::from_utf8_lossy(&ktap).into_owned(),
+            qemu_stderr: String::from_utf8_lossy(&qemu_stderr).into_owned(),
+            output_complete,
+            captured,
+            timings: self.progress.finish(),
+        }
+    }
+}
+
+/// What a wait found.
+struct Ready {
+    interrupted: bool,
+    exited: bool,
+    resized: bool,
+    inlets: Vec<usize>,
+}
+
+impl Heard {
+    fn take(&mut self, source: Source, chunk: &[u8]) {
+        match source {
+            Source::Monitor => self.monitor.push(chunk),
+            Source::Console => self.console.push(chunk),
+            Source::QemuStderr => self.qemu_stderr.extend_from_slice(chunk),
+            Source::Control => self.take_events(chunk),
+            Source::Ktap => {
+                for piece in self.ktap_splitter.push(chunk) {
+                    match piece {
+                        Piece::Bytes(bytes) => self.ktap.extend_from_slice(&bytes),
+                        Piece::Mark => self.ktap_marks += 1,
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_events(&mut self, chunk: &[u8]) {
+        self.control.extend_from_slice(chunk);
+        while let Some(end) = self.control.iter().position(|&byte| byte == b'\n') {
+            let line: Vec<u8> = self.control.drain(..=end).collect();
+            self.events.push(
+                serde_json::from_slice(&line).unwrap_or_else(|error| Event::Failed {
+                    why: format!("it said {:?}: {error}", String::from_utf8_lossy(&line)),
+                }),
+            );
+        }
+    }
+}

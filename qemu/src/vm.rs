@@ -1,0 +1,57 @@
+//! A virtual machine: the QEMU process and the host's ends of its channels.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::net::UnixStream;
+
+use anyhow::{Context, Result};
+use command_fds::FdMapping;
+
+use crate::machine::{Channel, INITRAMFS_FD, Machine};
+use crate::qemu::Qemu;
+
+/// A running machine. Dropping it ends it.
+#[derive(Debug)]
+pub struct Vm {
+    /// Its process.
+    pub qemu: Qemu,
+    ends: Vec<UnixStream>,
+}
+
+impl Vm {
+    /// Starts the machine; see [`Qemu`] about threads.
+    ///
+    /// # Errors
+    ///
+    /// When the process or its channels cannot be made. What QEMU itself does not like shows later.
+    pub fn start(machine: &Machine, initramfs: File) -> Result<Self> {
+        let (ends, mut fds) = channels().context("failed to make the channels to QEMU")?;
+        fds.push(FdMapping {
+            parent_fd: initramfs.into(),
+            child_fd: INITRAMFS_FD,
+        });
+        let qemu = Qemu::start(&machine.qemu, machine.args(), fds)?;
+        Ok(Self { qemu, ends })
+    }
+
+    /// The host's end of a channel.
+    #[must_use]
+    pub fn channel(&self, channel: Channel) -> &UnixStream {
+        &self.ends[channel as usize]
+    }
+}
+
+/// A socket pair for each channel: the host's ends, and what QEMU inherits.
+fn channels() -> io::Result<(Vec<UnixStream>, Vec<FdMapping>)> {
+    let mut ends = Vec::new();
+    let mut fds = Vec::new();
+    for channel in Channel::ALL {
+        let (host, qemu) = UnixStream::pair()?;
+        ends.push(host);
+        fds.push(FdMapping {
+            parent_fd: qemu.into(),
+            child_fd: channel.child_fd(),
+        });
+    }
+    Ok((ends, fds))
+}
