@@ -1,2 +1,29 @@
-//! lab
-fn main() {}
+//! `lab`: parses the command line, runs the stages, exits with their status.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lab::cli::Cli;
+use lab::failure::Failure;
+use lab::progress::Progress;
+use lab::{interrupt, stages};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = interrupt::install() {
+        eprintln!("lab: failed to listen for signals: {error}");
+        return lab::exit_code::ExitCode::LabBroke.into();
+    }
+    let progress = Progress::new(cli.quiet);
+    let result = stages::run(&cli, &progress);
+    if cli.timings {
+        eprint!("\n{}", progress.timings());
+    }
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            Failure::exit_code_of(&error).into()
+        }
+    }
+}

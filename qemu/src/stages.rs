@@ -1,0 +1,54 @@
+//! What each subcommand does, in terms of the artefacts that [`crate::workshop`] makes.
+
+mod doctor;
+mod exec;
+mod run;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Command};
+use crate::exit_code::ExitCode as Code;
+use crate::progress::Progress;
+use crate::workshop::Workshop;
+
+/// Runs the subcommand, and returns the exit status.
+///
+/// # Errors
+///
+/// Whatever keeps it from an answer; [`crate::failure::Failure`] gives the exit status.
+pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
+    let workshop = Workshop::open(progress)?;
+    match &cli.command {
+        Command::Demo(args) => run::demo(&workshop, args).map(Into::into),
+        Command::Doctor(args) => doctor::doctor(&workshop, args).map(Into::into),
+        Command::Prepare(args) => {
+            let target = workshop.prepare(&args.kernel, args.update)?;
+            progress.note(&format!("  Linux {} is prepared", target.kernel.release));
+            Ok(Code::AsExpected.into())
+        }
+        Command::Build(args) => {
+            let built = workshop.build(args)?;
+            println!(
+                "{}\n{}",
+                built.module.path.display(),
+                built.programs.mmapdemo.display()
+            );
+            Ok(Code::AsExpected.into())
+        }
+        Command::Run(args) => run::run(&workshop, args).map(Into::into),
+        Command::Exec(args) => Ok(exec::exec(&workshop, args)),
+        Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
+        Command::Check(args) => {
+            let target = workshop.prepare(args, false)?;
+            let stage = progress.stage(format!("check the driver for {}", target.kernel.release));
+            workshop.builder(&target).check(&workshop.stop)?;
+            stage.done();
+            Ok(Code::AsExpected.into())
+        }
+        Command::Test(args) => test::test(&workshop, args).map(Into::into),
+    }
+}

@@ -1,0 +1,131 @@
+//! `lab exec`: a program in the guest, as if it ran here.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, setrlimit};
+use tempfile::TempDir;
+
+use crate::cli::Exec;
+use crate::exit_code::ExitCode as Code;
+use crate::job::{Job, Module, Program, Work};
+use crate::outcome::Outcome;
+use crate::report::{ProgramStatus, Report};
+use crate::session::{self, Guest, Streams};
+use crate::workshop::{Workshop, copied_file, module_file, program_timeout};
+
+/// What a shell says of a program that it finds and cannot run (`sh(1)`).
+const CANNOT_RUN: u8 = 126;
+/// What a shell says of a program that it does not find.
+const NOT_FOUND: u8 = 127;
+
+/// `lab exec`. It has an exit status for everything: that of the program, or [`Code::ExecFailed`].
+#[must_use]
+pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
+    let status = run(workshop, args);
+    if let Some(path) = &args.status {
+        if let Err(error) = write_status(path, status.as_ref().ok()) {
+            eprintln!("lab: {error:#}");
+            return Code::ExecFailed.into();
+        }
+    }
+    match status {
+        Ok(ProgramStatus::Exited(code)) => ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)),
+        Ok(ProgramStatus::Signaled(signal)) => die_by(signal),
+        Ok(ProgramStatus::NotStarted(refusal)) => {
+            let program = args
+                .argv
+                .first()
+                .map(|program| program.to_string_lossy())
+                .unwrap_or_default();
+            eprintln!("lab: the guest cannot run {program}: {}", refusal.text);
+            ExitCode::from(if refusal.errno == Errno::ENOENT as i32 {
+                NOT_FOUND
+            } else {
+                CANNOT_RUN
+            })
+        }
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            Code::ExecFailed.into()
+        }
+    }
+}
+
+fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
+    let built = workshop.build(&args.kernel)?;
+    let dir = TempDir::with_prefix("mmapdemo-").context("failed to make a temporary directory")?;
+    let mut files = vec![module_file(&built.module)];
+    for path in &args.copy {
+        files.push(copied_file(path)?);
+    }
+    let program = Program {
+        stdin: true,
+        ..Program::new(&args.argv)
+    };
+    let guest = Guest {
+        base: &workshop.base_archive(&built, &dir)?,
+        files,
+        job: Job {
+            module: Some(Module::mmapdemo(args.guest.insmod_args.join(" "))),
+            work: Work::Programs(vec![program]),
+        },
+        allowed: Vec::new(),
+    };
+    let machine = workshop.machine(&built.target, args.guest.accel)?;
+    let stdin = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("failed to duplicate standard input")?;
+    let streams = Streams {
+        stdin: Some(stdin),
+        stdout: Box::new(io::stdout()),
+        stderr: Box::new(io::stderr()),
+    };
+    let began = Instant::now();
+    let report = session::run(
+        &machine,
+        &guest,
+        streams,
+        &program_timeout(args.guest.timeout),
+    )?;
+    workshop.keep(&built.target, &report, began)?;
+    status_of(&report)
+}
+
+/// The program's own end, if the guest has nothing worse to say.
+fn status_of(report: &Report) -> Result<ProgramStatus> {
+    let status = report
+        .programs
+        .first()
+        .and_then(|program| program.status.clone());
+    match (&report.outcome, status) {
+        (Outcome::Completed | Outcome::NotStarted { .. }, Some(status)) => Ok(status),
+        _ => Err(anyhow::anyhow!("{}", report.explain().trim_end())),
+    }
+}
+
+fn write_status(path: &Path, status: Option<&ProgramStatus>) -> Result<()> {
+    let text = match status {
+        Some(ProgramStatus::Exited(code)) => format!("exited {code}\n"),
+        Some(ProgramStatus::Signaled(signal)) => format!("signaled {signal}\n"),
+        Some(ProgramStatus::NotStarted(refusal)) => format!("not started: {}\n", refusal.text),
+        None => "lab failed\n".into(),
+    };
+    fs::write(path, text).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Ends the lab by the signal that ended the program, so that whoever waits for it sees the same.
+fn die_by(signal: i32) -> ExitCode {
+    // No core of the lab's own. Should the limit stay, a core file is all the harm.
+    let _ = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // Returns for signals that do not end a process; then 128 + its number says it, as in a shell.
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,280 @@
+//! `lab test`: the tests that need the guest, on each kernel, counted.
+
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::cli::{AccelChoice, Kernel, KernelArgs, Test};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::initramfs::GuestFile;
+use crate::job::{Job, Module, Program, Work};
+use crate::libtest::Tally;
+use crate::outcome::Outcome;
+use crate::programs::TestProgram;
+use crate::release::{TESTED, Wanted};
+use crate::report::Report;
+use crate::session::{self, Guest, Streams};
+use crate::workshop::{Workshop, module_file, program_timeout};
+
+/// Seconds that one test program may take: many times what it needs.
+const TIMEOUT: u64 = 300;
+
+/// Where the test programs are in the guest.
+const TESTS_DIR: &str = "/root/tests";
+
+/// What came of the tests on one kernel.
+#[derive(Debug, Default)]
+struct Score {
+    kernel: String,
+    passed: usize,
+    failed: usize,
+    /// Planned, and without a result.
+    missing: usize,
+    /// Why there could be no result at all: the archive does not offer the kernel.
+    unavailable: Option<String>,
+    /// Whether the guest itself came to a bad end.
+    broke: bool,
+}
+
+/// `lab test`.
+///
+/// # Errors
+///
+/// When the tests do not compile, or a guest cannot be made or started.
+pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
+    let kernels = if args.kernels.is_empty() {
+        TESTED
+            .map(|series| Kernel::Debian(Wanted::Series(series.to_owned())))
+            .to_vec()
+    } else {
+        args.kernels.clone()
+    };
+    let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
+    let mut scores = Vec::new();
+    for kernel in kernels {
+        let kernel = KernelArgs {
+            kernel,
+            mirror: args.mirror.clone(),
+        };
+        scores.push(on_kernel(workshop, &kernel, args.accel, &tests)?);
+    }
+    Ok(summarise(&scores))
+}
+
+/// Runs all test programs in one guest.
+fn on_kernel(
+    workshop: &Workshop<'_>,
+    kernel: &KernelArgs,
+    accel: AccelChoice,
+    tests: &[TestProgram],
+) -> Result<Score> {
+    let planned = tests.iter().map(|test| test.tests.len()).sum();
+    let built = match workshop.build(kernel) {
+        Err(error) => {
+            let Some(Failure::Unavailable(why)) = error.downcast_ref() else {
+                return Err(error);
+            };
+            let why = why.clone();
+            let name = kernel.kernel.to_string();
+            return Ok(Score {
+                kernel: name,
+                missing: planned,
+                unavailable: Some(why),
+                ..Score::default()
+            });
+        }
+        Ok(built) => built,
+    };
+    let dir = TempDir::with_prefix("mmapdemo-").context("failed to make a temporary directory")?;
+    let mut files = vec![module_file(&built.module)];
+    files.extend(
+        tests
+            .iter()
+            .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755)),
+    );
+    let guest = Guest {
+        base: &workshop.base_archive(&built, &dir)?,
+        files,
+        job: Job {
+            module: Some(Module::mmapdemo("")),
+            work: Work::Programs(tests.iter().map(program).collect()),
+        },
+        allowed: Vec::new(),
+    };
+    let machine = workshop.machine(&built.target, accel)?;
+    let streams = Streams {
+        stdin: None,
+        stdout: Box::new(io::stdout()),
+        stderr: Box::new(io::stderr()),
+    };
+    let began = Instant::now();
+    let report = session::run(&machine, &guest, streams, &program_timeout(TIMEOUT))?;
+    workshop.keep(&built.target, &report, began)?;
+    if report.outcome == Outcome::Interrupted {
+        return Err(Failure::Interrupted("running the tests in the guest".into()).into());
+    }
+    Ok(score(&built.target.kernel.release, tests, &report))
+}
+
+fn guest_path(test: &TestProgram) -> std::path::PathBuf {
+    Path::new(TESTS_DIR).join(&test.name)
+}
+
+fn program(test: &TestProgram) -> Program {
+    Program {
+        capture: true,
+        // Where assert_cmd looks for the program under test; at compile time it was on the host.
+        env: vec![("CARGO_BIN_EXE_mmapdemo".into(), "/bin/mmapdemo".into())],
+        ..Program::new([guest_path(test)])
+    }
+}
+
+/// Counts what the test programs said, and shows what is not good.
+fn score(release: &str, tests: &[TestProgram], report: &Report) -> Score {
+    let mut score = Score {
+        kernel: release.to_owned(),
+        ..Score::default()
+    };
+    for (index, test) in tests.iter().enumerate() {
+        let program = report.programs.get(index);
+        let output = program
+            .map(|program| String::from_utf8_lossy(&program.stdout))
+            .unwrap_or_default();
+        let tally = Tally::of(&test.tests, &output);
+        println!(
+            "{release} {}: {} planned, {} passed, {} failed, {} without a result",
+            test.name,
+            test.tests.len(),
+            tally.passed.len(),
+            tally.failed.len(),
+            tally.missing.len()
+        );
+        if !tally.is_good() {
+            let errors = program
+                .map(|program| String::from_utf8_lossy(&program.stderr))
+                .unwrap_or_default();
+            println!("{output}{errors}");
+        }
+        for name in &tally.missing {
+            println!("{release} {}: no result for {name}", test.name);
+        }
+        for name in &tally.unplanned {
+            println!("{release} {}: {name} was not planned", test.name);
+        }
+        score.passed += tally.passed.len();
+        score.failed += tally.failed.len() + tally.unplanned.len();
+        score.missing += tally.missing.len();
+        score.broke |= tally.passed.is_empty();
+    }
+    if report.outcome != Outcome::Completed {
+        println!("{release}: {}", report.explain().trim_end());
+        score.broke = true;
+    }
+    score
+}
+
+/// Prints the table and the closing line, and decides the exit status.
+fn summarise(scores: &[Score]) -> ExitCode {
+    println!();
+    for score in scores {
+        let Score {
+            kernel,
+            passed,
+            failed,
+            missing,
+            unavailable,
+            broke,
+        } = score;
+        match unavailable {
+            Some(why) => println!("{kernel}: UNAVAILABLE, {missing} tests not run: {why}"),
+            None if *broke => println!(
+                "{kernel}: {passed} passed, {failed} failed, {missing} missing, and the guest broke"
+            ),
+            None => println!("{kernel}: {passed} passed, {failed} failed, {missing} missing"),
+        }
+    }
+    let sum = |part: fn(&Score) -> usize| scores.iter().map(part).sum::<usize>();
+    let lost = sum(|score| {
+        if score.unavailable.is_some() {
+            0
+        } else {
+            score.missing
+        }
+    });
+    let broke = scores.iter().filter(|score| score.broke).count();
+    // What is lost has failed; what has no kernel was skipped.
+    let failed = sum(|score| score.failed) + lost + broke;
+    let skipped = sum(|score| {
+        if score.unavailable.is_some() {
+            score.missing
+        } else {
+            0
+        }
+    });
+    println!(
+        "{} passed, {failed} failed, {skipped} skipped",
+        sum(|score| score.passed)
+    );
+    if failed > 0 {
+        ExitCode::NotAsExpected
+    } else if scores.iter().all(|score| score.unavailable.is_some()) {
+        ExitCode::Skipped
+    } else {
+        ExitCode::AsExpected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn good() -> Score {
+        Score {
+            kernel: "7.3".into(),
+            passed: 5,
+            ..Score::default()
+        }
+    }
+
+    #[test]
+    fn only_results_count_as_passed() {
+        assert_eq!(summarise(&[good()]), ExitCode::AsExpected);
+        assert_eq!(
+            summarise(&[Score {
+                failed: 1,
+                ..good()
+            }]),
+            ExitCode::NotAsExpected
+        );
+        assert_eq!(
+            summarise(&[Score {
+                missing: 1,
+                ..good()
+            }]),
+            ExitCode::NotAsExpected
+        );
+        assert_eq!(
+            summarise(&[Score {
+                broke: true,
+                ..good()
+            }]),
+            ExitCode::NotAsExpected
+        );
+    }
+
+    #[test]
+    fn an_unavailable_kernel_is_never_passed() {
+        let gone = || Score {
+            missing: 5,
+            unavailable: Some("gone".into()),
+            ..Score::default()
+        };
+        assert_eq!(summarise(&[gone()]), ExitCode::Skipped);
+        assert_eq!(summarise(&[]), ExitCode::Skipped);
+        assert_eq!(summarise(&[good(), gone()]), ExitCode::AsExpected);
+    }
+}

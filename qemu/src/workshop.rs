@@ -1,0 +1,239 @@
+//! The workshop: where one run of the lab gets each of its artefacts from.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::accel;
+use crate::cli::{AccelChoice, Kernel, KernelArgs};
+use crate::host;
+use crate::initramfs::{self, BasePrograms, GuestFile};
+use crate::job::MODULE_PATH;
+use crate::kernel::KernelTree;
+use crate::layout::Layout;
+use crate::machine::Machine;
+use crate::module::{Builder, KernelModule};
+use crate::own_kernel;
+use crate::parallel;
+use crate::prepare::{self, Request};
+use crate::programs::Programs;
+use crate::progress::Progress;
+use crate::release::Wanted;
+use crate::report::Report;
+use crate::stop::Stop;
+use crate::sysroot::Sysroot;
+
+/// Memory of the guest, in MiB: enough for the experiments, and little to set up at boot.
+const MEMORY_MIB: u32 = 512;
+
+/// Processors of the guest: races between two processes need two.
+const NR_CPUS: u32 = 2;
+
+/// What all stages of one run share.
+#[derive(Debug)]
+pub struct Workshop<'a> {
+    /// Where everything is.
+    pub layout: Layout,
+    /// Who is told what goes on.
+    pub progress: &'a Progress,
+    /// How one failed job stops the others.
+    pub stop: Stop,
+}
+
+/// A kernel, and the toolchain for it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The toolchain and QEMU.
+    pub sysroot: Sysroot,
+    /// The kernel.
+    pub kernel: KernelTree,
+}
+
+/// Everything that a guest is made of.
+#[derive(Debug)]
+pub struct Built {
+    /// The kernel and QEMU.
+    pub target: Target,
+    /// The module.
+    pub module: KernelModule,
+    /// The guest's programs.
+    pub programs: Programs,
+}
+
+impl<'a> Workshop<'a> {
+    /// A workshop for the clone around the working directory.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such clone, or no descriptor is left.
+    pub fn open(progress: &'a Progress) -> Result<Self> {
+        let stop = Stop::new().context("failed to make a pipe")?;
+        Ok(Self {
+            layout: Layout::find()?,
+            progress,
+            stop,
+        })
+    }
+
+    /// Prepares the kernel and the toolchain, as far as they are not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare::prepare`] and [`own_kernel::describe`].
+    pub fn prepare(&self, args: &KernelArgs, update: bool) -> Result<Target> {
+        host::complete(self.progress, &self.stop)?;
+        let (wanted, own) = match &args.kernel {
+            Kernel::Debian(wanted) => (wanted, None),
+            Kernel::Own(dir) => (&Wanted::Stock, Some(dir)),
+        };
+        let request = Request {
+            wanted,
+            mirror: args.mirror.as_deref(),
+            update,
+        };
+        if let Some(dir) = own {
+            let sysroot = prepare::toolchain(&self.layout, &request, self.progress, &self.stop)?;
+            let kernel = own_kernel::describe(dir, &sysroot, &self.stop)?;
+            return Ok(Target { sysroot, kernel });
+        }
+        let prepared = prepare::prepare(&self.layout, &request, self.progress, &self.stop)?;
+        Ok(Target {
+            sysroot: prepared.sysroot,
+            kernel: prepared.kernel.tree(),
+        })
+    }
+
+    /// What builds the module for `target`.
+    #[must_use]
+    pub fn builder<'b>(&'b self, target: &'b Target) -> Builder<'b> {
+        Builder {
+            layout: &self.layout,
+            sysroot: &target.sysroot,
+            kernel: &target.kernel,
+        }
+    }
+
+    /// Prepares, and builds the module and the programs: the latter while the former wait for the network.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prepare`], and when something does not compile.
+    pub fn build(&self, args: &KernelArgs) -> Result<Built> {
+        let (kernel_side, programs) = parallel::both(
+            || {
+                let target = self.prepare(args, false)?;
+                let module = self.builder(&target).build(self.progress, &self.stop)?;
+                Ok((target, module))
+            },
+            || {
+                let stage = self.progress.stage("build the guest's programs");
+                let programs = Programs::build(&self.layout, &self.stop)?;
+                stage.done();
+                Ok(programs)
+            },
+            &self.stop,
+        )?;
+        let (target, module) = kernel_side;
+        Ok(Built {
+            target,
+            module,
+            programs,
+        })
+    }
+
+    /// The machine that boots `target`.
+    ///
+    /// # Errors
+    ///
+    /// When KVM was demanded and is of no use.
+    pub fn machine(&self, target: &Target, accel: AccelChoice) -> Result<Machine> {
+        let qemu = target.sysroot.qemu();
+        let choice = accel::choose(accel.into(), &qemu, &self.layout.accel_answer())?;
+        let release = &target.kernel.release;
+        self.progress
+            .note(&format!("  boot Linux {release} in QEMU, {choice}"));
+        Ok(Machine {
+            qemu,
+            kernel: target.kernel.image.clone(),
+            accel: choice.accel,
+            memory_mib: MEMORY_MIB,
+            nr_cpus: NR_CPUS,
+            extra_cmdline: Vec::new(),
+        })
+    }
+
+    /// Writes the archive that all guests of this clone have in common into `dir`.
+    ///
+    /// # Errors
+    ///
+    /// When a program cannot be read, or `dir` is full.
+    pub fn base_archive(&self, built: &Built, dir: &TempDir) -> Result<std::path::PathBuf> {
+        let path = dir.path().join("base.cpio");
+        let busybox = built.target.sysroot.path("usr/bin/busybox");
+        let programs = BasePrograms {
+            init: &built.programs.init,
+            busybox: &busybox,
+            mmapdemo: Some(&built.programs.mmapdemo),
+        };
+        initramfs::write_base(&programs, &path)?;
+        Ok(path)
+    }
+
+    /// Records a run's phases for `--timings`, and keeps its logs below `target/`.
+    ///
+    /// # Errors
+    ///
+    /// When the logs cannot be written.
+    pub fn keep(&self, target: &Target, report: &Report, began: Instant) -> Result<()> {
+        let mut from = began;
+        for timing in &report.timings {
+            self.progress
+                .record(&format!("guest: {}", timing.phase), from, timing.elapsed);
+            from += timing.elapsed;
+        }
+        let dir = self.layout.build(&target.kernel.release);
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("failed to make {}", dir.display()))?;
+        for (name, text) in [
+            ("console.log", &report.console),
+            ("results.ktap", &report.ktap),
+        ] {
+            let path = dir.join(name);
+            std::fs::write(&path, text)
+                .with_context(|| format!("failed to write {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The module as a file of the guest.
+#[must_use]
+pub fn module_file(module: &KernelModule) -> GuestFile {
+    GuestFile::copy(&module.path, MODULE_PATH, 0o644)
+}
+
+/// The host's file `path` in the guest's `/root`, with its permission bits.
+///
+/// # Errors
+///
+/// When it is no file that can be read.
+pub fn copied_file(path: &Path) -> Result<GuestFile> {
+    use std::os::unix::fs::PermissionsExt;
+    let context = || format!("failed to copy {} into the guest", path.display());
+    let metadata = std::fs::metadata(path).with_context(context)?;
+    let name = path.file_name().filter(|_| metadata.is_file());
+    let name = name.with_context(|| format!("{}: it is no regular file", context()))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    Ok(GuestFile::copy(path, Path::new("/root").join(name), mode))
+}
+
+/// How long the guest's programs may take.
+#[must_use]
+pub fn program_timeout(seconds: u64) -> crate::phase::Deadlines {
+    crate::phase::Deadlines {
+        program: Some(Duration::from_secs(seconds)),
+        ..Default::default()
+    }
+}
