@@ -1,3 +1,13 @@
 //! Finds out by experiment which claims about mmap are true.
 
-fn main() {}
+use clap::Parser;
+use mmapdemo::app;
+use mmapdemo::cli::Cli;
+use mmapdemo::exit_code::ExitCode;
+
+fn main() -> ExitCode {
+    app::run(&Cli::parse()).unwrap_or_else(|failure| {
+        eprintln!("mmapdemo: {failure}");
+        failure.exit_code()
+    })
+}

@@ -1,0 +1,348 @@
+//! Actor: another process that opens, maps, loads and stores when it is asked to, one turn at a time.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::evidence::CallEnd;
+use crate::faults;
+use crate::object::Request;
+use crate::process::{self, End, Process};
+use crate::procfs::{self, Page, Vma};
+use crate::sys::Mapping;
+use crate::turn::Link;
+
+/// What an actor can be asked to do with its current mapping.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Order {
+    /// Open and map; the mapping becomes the current one.
+    Map(Request),
+    /// Store bytes, one by one.
+    Store { offset: usize, bytes: Vec<u8> },
+    /// Load bytes, one by one.
+    Load { offset: usize, len: usize },
+    /// Store a 32-bit word with release order.
+    Publish { offset: usize, word: u32 },
+    /// Watch a 32-bit word with acquire order until it has this value, then load bytes. No system
+    /// call lies between.
+    Watch {
+        offset: usize,
+        word: u32,
+        timeout: Duration,
+        then: (usize, usize),
+    },
+    /// Look the current mapping up in the page table.
+    Page,
+    /// Look the current mapping up in smaps.
+    Vma,
+}
+
+/// What an actor answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Answer {
+    Mapped(CallEnd),
+    Stored { faults: u64 },
+    Loaded(Loaded),
+    Watched(Option<Loaded>),
+    Page(Page),
+    Vma(Option<Vma>),
+    Broke(String),
+}
+
+/// Bytes loaded, and what that cost.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loaded {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Page faults taken by the loads.
+    pub faults: u64,
+}
+
+/// The other process, as its director sees it.
+#[derive(Debug)]
+pub struct Actor {
+    link: Link,
+    process: Process,
+    name: String,
+}
+
+impl Actor {
+    /// Starts an unrelated process: `execve(2)` of this program, nothing mapped, nothing inherited.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn start(name: &str) -> Result<Self> {
+        let (process, hear, say) = process::start(name, &["actor"])?;
+        Ok(Self {
+            link: Link::new(name, hear, say),
+            process,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Forks a child that inherits `mapping` as its current one.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be made.
+    pub fn fork(name: &str, mapping: &Mapping) -> Result<Self> {
+        let (ours, theirs) = Link::pair(["the director", name])?;
+        let mut theirs = Some(theirs);
+        let process = Process::fork(name, || {
+            let Some(link) = theirs.take() else { return 1 };
+            act(link, Some(mapping)).map_or(1, |()| 0)
+        })?;
+        drop(theirs);
+        Ok(Self {
+            link: ours,
+            process,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Opens and maps; the mapping becomes its current one.
+    ///
+    /// # Errors
+    ///
+    /// If the object cannot be opened, or the process is gone. What `mmap(2)` says is the inner value.
+    pub fn try_map(&mut self, request: &Request) -> Result<CallEnd> {
+        match self.ask(&Order::Map(request.clone()))? {
+            Answer::Mapped(end) => Ok(end),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// Opens and maps where both are taken for granted.
+    ///
+    /// # Errors
+    ///
+    /// If either call is refused.
+    pub fn map(&mut self, request: &Request) -> Result<()> {
+        match self.try_map(request)? {
+            CallEnd::Ok => Ok(()),
+            CallEnd::Refused(errno) => Err(Error::Reported {
+                who: self.name.clone(),
+                message: format!("{request:?}: {errno}"),
+            }),
+        }
+    }
+
+    /// Stores bytes and returns the page faults taken.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn store(&mut self, offset: usize, bytes: &[u8]) -> Result<u64> {
+        match self.ask(&Order::Store {
+            offset,
+            bytes: bytes.to_vec(),
+        })? {
+            Answer::Stored { faults } => Ok(faults),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// Loads bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn load(&mut self, offset: usize, len: usize) -> Result<Loaded> {
+        match self.ask(&Order::Load { offset, len })? {
+            Answer::Loaded(loaded) => Ok(loaded),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// Stores a 32-bit word with release order, after all that it stored before.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn publish(&mut self, offset: usize, word: u32) -> Result<()> {
+        self.ask(&Order::Publish { offset, word }).map(drop)
+    }
+
+    /// Begins to watch a word without taking a turn; [`Actor::watched`] fetches what comes of it.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn watch(&mut self, watch: Watch) -> Result<()> {
+        let Watch {
+            offset,
+            word,
+            timeout,
+            then,
+        } = watch;
+        self.link.say(&Order::Watch {
+            offset,
+            word,
+            timeout,
+            then,
+        })
+    }
+
+    /// What was loaded when the word appeared; `None` if it did not appear in time.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn watched(&mut self) -> Result<Option<Loaded>> {
+        match self.link.hear("what it watched for")? {
+            Answer::Watched(loaded) => Ok(loaded),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// Its page table's entry for the current mapping.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone or may not look.
+    pub fn page(&mut self) -> Result<Page> {
+        match self.ask(&Order::Page)? {
+            Answer::Page(page) => Ok(page),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// The VMA of its current mapping.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn vma(&mut self) -> Result<Option<Vma>> {
+        match self.ask(&Order::Vma)? {
+            Answer::Vma(vma) => Ok(vma),
+            other => Err(self.confused(&other)),
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.process.pid()
+    }
+
+    /// Kills it by SIGKILL and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be killed.
+    pub fn kill(self) -> Result<End> {
+        self.process.kill()
+    }
+
+    fn ask(&mut self, order: &Order) -> Result<Answer> {
+        self.link.say(order)?;
+        self.link.hear("an answer")
+    }
+
+    fn confused(&self, answer: &Answer) -> Error {
+        let who = self.name.clone();
+        match answer {
+            Answer::Broke(message) => Error::Reported {
+                who,
+                message: message.clone(),
+            },
+            other => Error::Reported {
+                who,
+                message: format!("unexpected answer {other:?}"),
+            },
+        }
+    }
+}
+
+/// What to watch for.
+#[derive(Clone, Copy, Debug)]
+pub struct Watch {
+    /// Offset of the word.
+    pub offset: usize,
+    /// The value awaited.
+    pub word: u32,
+    /// How long to watch.
+    pub timeout: Duration,
+    /// Offset and length of what to load then.
+    pub then: (usize, usize),
+}
+
+/// Takes orders on standard input until it ends: the whole life of a started actor.
+///
+/// # Errors
+///
+/// If an order cannot be understood.
+pub fn serve() -> Result<()> {
+    let clone = |fd: io::Result<OwnedFd>, name| fd.map_err(Error::file("duplicate", name));
+    let hear = clone(io::stdin().as_fd().try_clone_to_owned(), "standard input")?;
+    let say = clone(io::stdout().as_fd().try_clone_to_owned(), "standard output")?;
+    act(Link::new("the director", hear, say), None)
+}
+
+fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
+    let mut own = None;
+    while let Some(order) = link.hear_next()? {
+        let answer = match order {
+            Order::Map(request) => match request.try_map() {
+                Ok(mapped) => {
+                    let end = CallEnd::from(mapped.as_ref().map_err(|errno| *errno));
+                    own = mapped.ok();
+                    Ok(Answer::Mapped(end))
+                }
+                Err(error) => Err(error),
+            },
+            order => match own.as_ref().or(inherited) {
+                Some(mapping) => obey(&order, mapping),
+                None => Ok(Answer::Broke("nothing is mapped".to_owned())),
+            },
+        };
+        link.say(&answer.unwrap_or_else(|error| Answer::Broke(error.to_string())))?;
+    }
+    Ok(())
+}
+
+fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
+    match order {
+        Order::Map(_) => Ok(Answer::Broke(
+            "an order to map is not for `obey`".to_owned(),
+        )),
+        Order::Store { offset, bytes } => {
+            let store = |mapping: &Mapping| mapping.store_bytes(*offset, bytes);
+            let ((), faults) = faults::count(mapping, store)?;
+            Ok(Answer::Stored { faults })
+        }
+        Order::Load { offset, len } => load(mapping, *offset, *len).map(Answer::Loaded),
+        Order::Publish { offset, word } => {
+            mapping.word(*offset)?.store(*word, Ordering::Release);
+            Ok(Answer::Stored { faults: 0 })
+        }
+        Order::Watch {
+            offset,
+            word,
+            timeout,
+            then,
+        } => {
+            let deadline = Instant::now() + *timeout;
+            while mapping.word(*offset)?.load(Ordering::Acquire) != *word {
+                if Instant::now() > deadline {
+                    return Ok(Answer::Watched(None));
+                }
+                std::hint::spin_loop();
+            }
+            load(mapping, then.0, then.1).map(|loaded| Answer::Watched(Some(loaded)))
+        }
+        Order::Page => procfs::page(mapping.addr()).map(Answer::Page),
+        Order::Vma => procfs::vma(mapping.addr()).map(Answer::Vma),
+    }
+}
+
+fn load(mapping: &Mapping, offset: usize, len: usize) -> Result<Loaded> {
+    let (bytes, faults) = faults::count(mapping, |mapping| mapping.load_bytes(offset, len))?;
+    Ok(Loaded { bytes, faults })
+}

@@ -1,0 +1,178 @@
+//! The command line: types only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::claim::{Expected, Object};
+use crate::device::DEFAULT_NODE;
+use crate::report::style::When;
+
+/// Finds out by experiment which claims about mmap are true.
+///
+/// Documents claim things about mmap: that a store is seen by every process that maps the same file, that a
+/// private mapping is a copy, that a bad pointer raises SIGBUS. Each claim here has an experiment that tries it on
+/// the kernel this program runs on. The evidence decides: the claim holds, holds with a qualification, or is false.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Claims to use instead of the built-in ones.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub claims: Option<PathBuf>,
+    /// The device under test.
+    #[arg(long, global = true, value_name = "NODE", default_value = DEFAULT_NODE)]
+    pub device: PathBuf,
+    /// Whether to colour the output.
+    #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
+    pub color: When,
+}
+
+const AFTER_HELP: &str = "\
+Start with:
+  mmapdemo run                                     every claim, the false ones first
+  mmapdemo list --verdict false                    what not to believe
+  mmapdemo explain private-is-snapshot             one claim: what was done, seen and concluded
+  mmapdemo reader                                  in one terminal, then in another:
+  mmapdemo writer 'hello'                          two unrelated processes, one page
+
+Exit status:
+  0   every verdict is as expected (a claim known to be false was refuted)
+  1   some verdict is not as expected; nobody wrote or read in time
+  2   wrong usage, or a claims file that cannot be trusted
+  4   nothing could be run here: everything was skipped
+  70  the lab itself broke";
+
+/// What the program does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Put claims to the test and report the verdicts.
+    Run(Run),
+    /// List the claims.
+    List(List),
+    /// Put one claim to the test and say everything about it.
+    Explain {
+        /// The claim.
+        claim: String,
+    },
+    /// Write a text into a shared page for a reader in another process.
+    Writer(Writer),
+    /// Wait for a writer's text in a shared page and print it.
+    Reader(Reader),
+    /// Take orders from an experiment on standard input.
+    #[command(hide = true)]
+    Actor,
+}
+
+/// Put claims to the test and report the verdicts.
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The claims; all if none is given.
+    #[arg(value_name = "CLAIM")]
+    pub ids: Vec<String>,
+    /// Write one KTAP line a claim to this file or character device, as soon as it is judged.
+    #[arg(long, value_name = "FILE")]
+    pub ktap: Option<PathBuf>,
+    /// Write all evidence to this file.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// List the claims.
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only those with this expected verdict.
+    #[arg(long, value_enum)]
+    pub verdict: Option<ListedVerdict>,
+    /// Only those of this group, for example `private`.
+    #[arg(long, value_name = "NAME")]
+    pub group: Option<String>,
+    /// Only those about this.
+    #[arg(long, value_enum)]
+    pub object: Option<ListedObject>,
+    /// Only those made by this document, for example 001.
+    #[arg(long, value_name = "NUMBER")]
+    pub document: Option<String>,
+}
+
+/// A verdict as a word on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ListedVerdict {
+    /// True as it stands.
+    Holds,
+    /// True with a condition that the claim leaves out.
+    Qualified,
+    /// Not true.
+    False,
+}
+
+/// An object as a word on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ListedObject {
+    /// The device's buffer.
+    Device,
+    /// A file in the page cache.
+    File,
+    /// Memory that belongs to no file.
+    Anonymous,
+}
+
+/// Write a text into a shared page for a reader in another process.
+#[derive(Debug, Args)]
+pub struct Writer {
+    /// The text.
+    pub text: String,
+    /// Wait until a reader has taken it.
+    #[arg(long)]
+    pub wait: bool,
+    /// What is shared with the reader.
+    #[command(flatten)]
+    pub page: SharedPage,
+}
+
+/// Wait for a writer's text in a shared page and print it.
+#[derive(Debug, Args)]
+pub struct Reader {
+    /// What is shared with the writer.
+    #[command(flatten)]
+    pub page: SharedPage,
+}
+
+/// The page that a writer and a reader share.
+#[derive(Debug, Args)]
+pub struct SharedPage {
+    /// A file of at least one page instead of the device.
+    #[arg(long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// How long to wait for the other side, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    pub timeout: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+impl From<ListedVerdict> for Expected {
+    fn from(verdict: ListedVerdict) -> Self {
+        match verdict {
+            ListedVerdict::Holds => Self::Holds,
+            ListedVerdict::Qualified => Self::HoldsWithQualification,
+            ListedVerdict::False => Self::False,
+        }
+    }
+}
+
+impl From<ListedObject> for Object {
+    fn from(object: ListedObject) -> Self {
+        match object {
+            ListedObject::Device => Self::Device,
+            ListedObject::File => Self::File,
+            ListedObject::Anonymous => Self::Anonymous,
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Device: the node of the module, and its buffer as the kernel side reads and writes it.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::sys::{Mapping, PAGE_SIZE};
+
+/// Where the module puts its node.
+pub const DEFAULT_NODE: &str = "/dev/mmapdemo";
+
+/// A device node; every use opens it anew.
+#[derive(Clone, Debug)]
+pub struct Device {
+    node: PathBuf,
+}
+
+impl Device {
+    /// The device behind `node`, whether it is there or not.
+    #[must_use]
+    pub fn new(node: impl Into<PathBuf>) -> Self {
+        Self { node: node.into() }
+    }
+
+    /// Its node.
+    #[must_use]
+    pub fn node(&self) -> &Path {
+        &self.node
+    }
+
+    /// Why it cannot be used, or `None` if it can.
+    #[must_use]
+    pub fn unusable(&self) -> Option<String> {
+        let node = self.node.display();
+        match std::fs::metadata(&self.node) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Some(format!("no {node}: the module is not loaded"))
+            }
+            Err(error) => Some(format!("cannot look at {node}: {error}")),
+            Ok(meta) if !meta.file_type().is_char_device() => {
+                Some(format!("{node} is not a character device"))
+            }
+            Ok(_) => match self.open() {
+                Ok(_) => None,
+                Err(error) => Some(error.to_string()),
+            },
+        }
+    }
+
+    /// Opens it for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened.
+    pub fn open(&self) -> Result<File> {
+        let opened = OpenOptions::new().read(true).write(true).open(&self.node);
+        opened.map_err(Error::file("open", &self.node))
+    }
+
+    /// What the kernel reads at `offset`, through `pread(2)` into memory of our own.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot be read.
+    pub fn read(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        let read = self.open()?.read_exact_at(&mut bytes, offset as u64);
+        read.map_err(Error::file("read", &self.node))?;
+        Ok(bytes)
+    }
+
+    /// Has the kernel write `bytes` at `offset`, through `pwrite(2)`.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot be written.
+    pub fn write(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        let written = self.open()?.write_all_at(bytes, offset as u64);
+        written.map_err(Error::file("write", &self.node))
+    }
+
+    /// Has the kernel fill the whole buffer with one value.
+    ///
+    /// # Errors
+    ///
+    /// If the device cannot be written.
+    pub fn fill(&self, value: u8) -> Result<()> {
+        self.write(0, &[value; PAGE_SIZE])
+    }
+
+    /// Maps the buffer shared, for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be mapped.
+    pub fn map_shared(&self) -> Result<Mapping> {
+        Mapping::shared(&self.open()?, PAGE_SIZE).map_err(Error::file("map", &self.node))
+    }
+}

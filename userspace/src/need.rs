@@ -1,0 +1,60 @@
+//! Need: what an experiment cannot do without, and whether this machine has it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fixture::Fixture;
+use crate::object::Request;
+use crate::procfs;
+
+/// Something that an experiment cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// The device node of the module.
+    Device,
+    /// Frame numbers in `/proc/PID/pagemap`, which only `CAP_SYS_ADMIN` may see (proc(5)).
+    Pagemap,
+    /// Two processes that really run at the same time.
+    TwoCpus,
+}
+
+impl Need {
+    /// Why it is not met here, or `None` if it is.
+    #[must_use]
+    pub fn unmet(self, fixture: &Fixture) -> Option<String> {
+        match self {
+            Self::Device => fixture.device.unusable(),
+            Self::Pagemap => no_frame_numbers(),
+            Self::TwoCpus if fixture.cpus.len() < 2 => {
+                Some("one CPU: nothing happens at the same time".to_owned())
+            }
+            Self::TwoCpus => None,
+        }
+    }
+}
+
+/// Looks up a page that is certainly there.
+fn no_frame_numbers() -> Option<String> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE;
+    let looked = Request::anonymous(0)
+        .flags(flags)
+        .map()
+        .and_then(|it| procfs::page(it.addr()));
+    match looked {
+        Ok(page) if page.pfn.is_some_and(|pfn| pfn != 0) => None,
+        Ok(_) => Some("not root: pagemap shows no frame numbers".to_owned()),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Device => "the device",
+            Self::Pagemap => "pagemap as root",
+            Self::TwoCpus => "two CPUs",
+        })
+    }
+}

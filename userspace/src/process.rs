@@ -1,0 +1,184 @@
+//! Process: a child that somebody owns: waited for with a deadline, killed and reaped when dropped.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::error::{Error, Result};
+use crate::evidence::Value;
+use crate::sys;
+
+/// A child process.
+#[derive(Debug)]
+pub struct Process {
+    pid: Pid,
+    pidfd: OwnedFd,
+    name: String,
+    reaped: bool,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By a signal.
+    Killed(Signal),
+}
+
+impl From<End> for Value {
+    fn from(end: End) -> Self {
+        match end {
+            End::Exited(status) => Self::Text(format!("exited-{status}")),
+            End::Killed(signal) => Self::Text(signal.to_string()),
+        }
+    }
+}
+
+/// This program, started anew by `execve(2)`, so that nothing is mapped or inherited.
+///
+/// What it says on standard error is part of the lab's own.
+///
+/// # Errors
+///
+/// If it cannot be started.
+pub fn start(name: &str, args: &[&str]) -> Result<(Process, OwnedFd, OwnedFd)> {
+    let program = "/proc/self/exe";
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(Error::file("run", program))?;
+    let process = Process::adopt(name, &child)?;
+    match (child.stdout.take(), child.stdin.take()) {
+        (Some(out), Some(into)) => Ok((process, out.into(), into.into())),
+        _ => Err(Error::Gone {
+            who: name.to_owned(),
+            what: "it had its pipes".to_owned(),
+        }),
+    }
+}
+
+impl Process {
+    /// Forks; the child runs `body` and ends with the status it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be made.
+    pub fn fork(name: impl Into<String>, body: impl FnOnce() -> i32) -> Result<Self> {
+        let name = name.into();
+        let parent = nix::unistd::getpid();
+        let child = || {
+            // A child whose parent dies first must not outlive it; PR_SET_PDEATHSIG(2const).
+            let armed = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+            if armed.is_err() || nix::unistd::getppid() != parent {
+                return 1;
+            }
+            body()
+        };
+        let pid = sys::fork(child).map_err(Error::call("fork()", &name))?;
+        Self::own(pid, name)
+    }
+
+    /// Takes a process over from the standard library, whose handle does not kill what it drops.
+    fn adopt(name: impl Into<String>, child: &Child) -> Result<Self> {
+        let pid = i32::try_from(child.id()).map_err(|_| Error::Garbled {
+            what: "process id".to_owned(),
+            detail: child.id().to_string(),
+        })?;
+        Self::own(Pid::from_raw(pid), name.into())
+    }
+
+    fn own(pid: Pid, name: String) -> Result<Self> {
+        match sys::pidfd_open(pid) {
+            Ok(pidfd) => Ok(Self {
+                pid,
+                pidfd,
+                name,
+                reaped: false,
+            }),
+            Err(errno) => {
+                let _ = kill(pid, Signal::SIGKILL);
+                let _ = waitpid(pid, None);
+                Err(Error::call(format!("pidfd_open({pid})"), name)(errno))
+            }
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If it does not end in time; then it is killed.
+    pub fn wait(mut self, timeout: Duration) -> Result<End> {
+        let what = format!("the end of {}", self.name);
+        if !readable(&self.pidfd, timeout, &what)? {
+            return Err(Error::Deadline { what, timeout });
+        }
+        self.reap()
+    }
+
+    /// Kills it by SIGKILL and waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If the signal cannot be sent.
+    pub fn kill(mut self) -> Result<End> {
+        kill(self.pid, Signal::SIGKILL).map_err(Error::call("kill(SIGKILL)", &self.name))?;
+        self.reap()
+    }
+
+    fn reap(&mut self) -> Result<End> {
+        let status = waitpid(self.pid, None).map_err(Error::call("waitpid()", &self.name))?;
+        self.reaped = true;
+        match status {
+            WaitStatus::Exited(_, code) => Ok(End::Exited(code)),
+            WaitStatus::Signaled(_, signal, _) => Ok(End::Killed(signal)),
+            other => Err(Error::Garbled {
+                what: format!("wait status of {}", self.name),
+                detail: format!("{other:?}"),
+            }),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.reaped {
+            // Nobody is left to report to; the child is gone either way.
+            let _ = kill(self.pid, Signal::SIGKILL);
+            let _ = waitpid(self.pid, None);
+        }
+    }
+}
+
+/// Waits until `fd` can be read or its other end is gone; `false` if that did not happen in time.
+///
+/// # Errors
+///
+/// If `poll(2)` fails.
+pub fn readable(fd: &impl AsFd, timeout: Duration, what: &str) -> Result<bool> {
+    let deadline = Instant::now() + timeout;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], left) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::call("poll()", what)(errno)),
+        }
+    }
+}

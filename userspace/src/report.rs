@@ -1,0 +1,7 @@
+//! Report: findings as text for people (terminal) and for programs (KTAP, JSON).
+
+pub mod explanation;
+pub mod json;
+pub mod ktap;
+pub mod style;
+pub mod terminal;

@@ -1,0 +1,104 @@
+//! Explanation: one claim with its sources, experiment, evidence, verdict and reason; pure.
+
+use std::fmt::Write;
+
+use crate::claim::{Part, Source};
+use crate::evidence::Observation;
+use crate::experiment::Experiment;
+use crate::report::style::{Mark, Style};
+use crate::run::{Finding, Outcome};
+use crate::verdict::{Check, Verdict, checks};
+
+/// Observations shown; the JSON report has all.
+const SHOWN_OBSERVATIONS: usize = 16;
+const WIDTH: usize = 100;
+const MARGIN: usize = 12;
+
+/// The explanation of a finding.
+#[must_use]
+pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Style) -> String {
+    let claim = finding.claim;
+    let mut text = format!("{}\n", style.mark(Mark::Heading, claim.id.as_str()));
+    field(&mut text, "claim", &claim.statement);
+    let sources: Vec<_> = claim.sources.iter().map(Source::to_string).collect();
+    field(&mut text, "sources", &sources.join("; "));
+    if let Some(experiment) = experiment {
+        field(&mut text, "experiment", experiment.summary);
+    }
+    match &finding.result {
+        Outcome::Skipped(reason) => field(&mut text, "not run", reason),
+        Outcome::Broke(reason) => field(&mut text, "lab broke", reason),
+        Outcome::Judged { verdict, evidence } => {
+            let checks = checks(claim, evidence);
+            observations(&mut text, evidence.iter());
+            predictions(&mut text, &checks, style);
+            let mut shown = style.mark(verdict.into(), &verdict.to_string());
+            if !verdict.is(finding.expected) {
+                let _ = write!(shown, ", but {} was expected", finding.expected);
+            }
+            if let Verdict::Inconclusive { reason } = verdict {
+                let _ = write!(shown, ": {reason}");
+            }
+            let _ = writeln!(text, "{:MARGIN$}{shown}", "verdict");
+        }
+    }
+    if !matches!(finding.result, Outcome::Judged { .. }) {
+        field(&mut text, "expected", &finding.expected.to_string());
+    }
+    field(&mut text, "why", &claim.why);
+    field(&mut text, "authority", &claim.authority.join("; "));
+    text
+}
+
+fn observations<'a>(text: &mut String, seen: impl Iterator<Item = &'a Observation>) {
+    let seen: Vec<_> = seen.collect();
+    let mut title = "evidence";
+    for Observation { label, value } in seen.iter().take(SHOWN_OBSERVATIONS) {
+        let _ = writeln!(text, "{title:MARGIN$}{label} = {value}");
+        title = "";
+    }
+    if let Some(left_out @ 1..) = seen.len().checked_sub(SHOWN_OBSERVATIONS) {
+        let _ = writeln!(text, "{title:MARGIN$}({left_out} more: run --json)");
+    }
+}
+
+fn predictions(text: &mut String, checks: &[Check], style: Style) {
+    let mut title = "predictions";
+    for check in checks {
+        let (mark, word) = match check.agrees {
+            Some(true) => (Mark::Good, "yes"),
+            Some(false) => (Mark::Bad, "no "),
+            None => (Mark::Open, "?  "),
+        };
+        let part = match check.part {
+            Part::Control => "control",
+            Part::Predicts => "claimed",
+            Part::Sighting => "claimed possible",
+            Part::ToTheLetter => "to the letter",
+            Part::Instead => "instead",
+        };
+        let word = style.mark(mark, word);
+        let _ = writeln!(text, "{title:MARGIN$}{word} {} ({part})", check.prediction);
+        title = "";
+    }
+}
+
+/// A titled paragraph, wrapped.
+fn field(text: &mut String, title: &str, body: &str) {
+    let mut line = format!("{title:MARGIN$}");
+    let mut width = MARGIN;
+    for (index, word) in body.split_whitespace().enumerate() {
+        let len = word.chars().count();
+        if index > 0 && width + 1 + len > WIDTH {
+            let _ = writeln!(text, "{line}");
+            line = " ".repeat(MARGIN);
+            width = MARGIN;
+        } else if index > 0 {
+            line.push(' ');
+            width += 1;
+        }
+        line.push_str(word);
+        width += len;
+    }
+    let _ = writeln!(text, "{line}");
+}

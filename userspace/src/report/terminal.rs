@@ -1,0 +1,149 @@
+//! Terminal: the report a person reads: grouped by verdict, the false claims first; pure.
+
+use std::fmt::Write;
+
+use crate::claim::Part;
+use crate::report::style::{Mark, Style};
+use crate::run::{Finding, Outcome, Summary};
+use crate::verdict::{Check, Verdict, checks};
+
+/// Checks shown under a claim; `explain` shows all.
+const SHOWN_CHECKS: usize = 3;
+
+/// The whole report.
+#[must_use]
+pub fn render(planned: usize, findings: &[Finding<'_>], style: Style) -> String {
+    let mut text = String::new();
+    for section in Section::ALL {
+        let inside: Vec<_> = findings
+            .iter()
+            .filter(|finding| section.has(finding))
+            .collect();
+        if inside.is_empty() {
+            continue;
+        }
+        let title = format!("{} ({})", section.title(), inside.len());
+        let _ = writeln!(text, "{}", style.mark(Mark::Heading, &title));
+        for finding in inside {
+            entry(&mut text, finding, style);
+        }
+        text.push('\n');
+    }
+    summary(&mut text, Summary::of(planned, findings), findings, style);
+    text
+}
+
+/// The parts of the report, in order.
+#[derive(Clone, Copy)]
+enum Section {
+    False,
+    Qualified,
+    Holds,
+    Inconclusive,
+    Skipped,
+    Broke,
+}
+
+impl Section {
+    const ALL: [Self; 6] = [
+        Self::False,
+        Self::Qualified,
+        Self::Holds,
+        Self::Inconclusive,
+        Self::Skipped,
+        Self::Broke,
+    ];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::False => "False",
+            Self::Qualified => "Holds with qualification",
+            Self::Holds => "Holds",
+            Self::Inconclusive => "Inconclusive",
+            Self::Skipped => "Skipped",
+            Self::Broke => "The lab broke",
+        }
+    }
+
+    fn has(self, finding: &Finding<'_>) -> bool {
+        match (self, &finding.result) {
+            (Self::Skipped, Outcome::Skipped(_)) | (Self::Broke, Outcome::Broke(_)) => true,
+            (section, Outcome::Judged { verdict, .. }) => matches!(
+                (section, verdict),
+                (Self::False, Verdict::False)
+                    | (Self::Qualified, Verdict::HoldsWithQualification)
+                    | (Self::Holds, Verdict::Holds)
+                    | (Self::Inconclusive, Verdict::Inconclusive { .. })
+            ),
+            _ => false,
+        }
+    }
+}
+
+fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
+    let claim = finding.claim;
+    let line = match &finding.result {
+        Outcome::Judged { verdict, evidence } => {
+            let mut line = format!("  {}", style.mark(verdict.into(), claim.id.as_str()));
+            let _ = write!(line, "  {}", claim.statement);
+            if !verdict.is(finding.expected) {
+                let wrong = format!("NOT AS EXPECTED ({})", finding.expected);
+                let _ = write!(line, "  {}", style.mark(Mark::Bad, &wrong));
+            }
+            line.push('\n');
+            if let Verdict::Inconclusive { reason } = verdict {
+                let _ = writeln!(line, "      {reason}");
+            }
+            for check in telling(checks(claim, evidence)) {
+                let _ = writeln!(line, "      {}", style.mark(Mark::Faint, &check.seen));
+            }
+            line
+        }
+        Outcome::Skipped(reason) | Outcome::Broke(reason) => {
+            format!(
+                "  {}  {reason}\n",
+                style.mark(Mark::Open, claim.id.as_str())
+            )
+        }
+    };
+    text.push_str(&line);
+}
+
+/// The checks that decided: first what contradicts the claim, then what the claim says.
+fn telling(checks: Vec<Check>) -> impl Iterator<Item = Check> {
+    let (missed, met): (Vec<_>, Vec<_>) = checks
+        .into_iter()
+        .filter(|check| !matches!(check.part, Part::Control | Part::Instead))
+        .partition(|check| check.agrees != Some(true));
+    missed.into_iter().chain(met).take(SHOWN_CHECKS)
+}
+
+fn summary(text: &mut String, summary: Summary, findings: &[Finding<'_>], style: Style) {
+    let Summary {
+        planned,
+        run,
+        as_expected,
+        not_as_expected,
+        skipped,
+        broke,
+    } = summary;
+    let mark = if not_as_expected + broke > 0 {
+        Mark::Bad
+    } else {
+        Mark::Heading
+    };
+    let mut line = format!(
+        "{planned} claims planned, {run} run: {as_expected} as expected, {not_as_expected} not as \
+         expected; {skipped} skipped"
+    );
+    if broke > 0 {
+        let _ = write!(line, "; the lab broke on {broke}");
+    }
+    let _ = writeln!(text, "{}", style.mark(mark, &line));
+    for finding in findings
+        .iter()
+        .filter(|finding| finding.as_expected() == Some(false))
+    {
+        let _ = writeln!(text, "not as expected: {}", finding.claim.id);
+    }
+}

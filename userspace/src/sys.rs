@@ -1,0 +1,466 @@
+//! Raw memory, raw calls: the only unsafe file.
+//!
+//! Memory that another process or the driver may change at any time is only ever touched by atomic or
+//! volatile accesses of its own; no reference to plain bytes of it exists.
+
+use std::arch::asm;
+use std::ffi::c_void;
+use std::fs::File;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::sys::mman::{self, MmapAdvise, MsFlags, ProtFlags};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{ForkResult, Pid};
+
+use crate::error::{Error, Result};
+
+/// The size of a page on x86-64, and of the device's buffer.
+pub const PAGE_SIZE: usize = 4096;
+
+/// The arguments of `mmap(2)` except the file descriptor; `flags` is raw, because illegal ones are tried.
+#[derive(Clone, Copy, Debug)]
+pub struct MapCall {
+    /// Length in bytes.
+    pub len: usize,
+    /// `PROT_*`.
+    pub prot: ProtFlags,
+    /// `MAP_*`.
+    pub flags: i32,
+    /// Offset in bytes.
+    pub offset: i64,
+}
+
+/// A mapped range that is unmapped when dropped.
+///
+/// # Invariants
+///
+/// `start` is the page-aligned begin of `len` mapped bytes that nothing else unmaps.
+#[derive(Debug)]
+pub struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+    /// Unmaps by itself; `None` for mappings made by [`Mapping::new`].
+    memmap2: Option<MmapRaw>,
+}
+
+impl Mapping {
+    /// Maps the first `len` bytes of a file or device shared, for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` says.
+    pub fn shared(file: &File, len: usize) -> std::io::Result<Self> {
+        // A device node has size 0, so the length must be given.
+        let raw = MmapOptions::new().len(len).map_raw(file)?;
+        let start = NonNull::new(raw.as_mut_ptr()).ok_or(Errno::ENOMEM)?;
+        // INVARIANT: `raw` is a mapping of `len` bytes and unmaps it when it is dropped with `self`.
+        Ok(Self {
+            start,
+            len,
+            memmap2: Some(raw),
+        })
+    }
+
+    /// Makes the call exactly as given, of a file or, without one, with descriptor -1.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` says.
+    pub fn new(call: MapCall, fd: Option<BorrowedFd<'_>>) -> Result<Self, Errno> {
+        // Rounded up here as the kernel does, so that `len` covers what was mapped (mmap(2), NOTES).
+        let len = call.len.next_multiple_of(PAGE_SIZE);
+        let start = Self::call(ptr::null_mut(), call, fd)?;
+        // INVARIANT: Without an address the kernel returns a range that nothing else uses.
+        Ok(Self {
+            start,
+            len,
+            memmap2: None,
+        })
+    }
+
+    /// Replaces the page at `offset` by what the call maps there (`MAP_FIXED`).
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` says.
+    pub fn replace_page(
+        &self,
+        offset: usize,
+        call: MapCall,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<(), Errno> {
+        if self.check(offset, PAGE_SIZE).is_err() || call.len > PAGE_SIZE {
+            return Err(Errno::ERANGE);
+        }
+        let at = ptr::with_exposed_provenance_mut(self.addr() + offset);
+        let call = MapCall {
+            flags: call.flags | libc::MAP_FIXED,
+            ..call
+        };
+        // INVARIANT: The bounds check keeps the new page inside the range of `self`, which stays mapped.
+        Self::call(at, call, fd).map(drop)
+    }
+
+    fn call(
+        addr: *mut c_void,
+        MapCall {
+            len,
+            prot,
+            flags,
+            offset,
+        }: MapCall,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> Result<NonNull<u8>, Errno> {
+        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
+        // SAFETY: Either `addr` is null, and the kernel takes a free range, or `replace_page` gave an
+        // address inside a mapping of its own to which no reference exists.
+        let start = unsafe { libc::mmap(addr, len, prot.bits(), flags, fd, offset) };
+        if start == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        NonNull::new(start.cast()).ok_or(Errno::ENOMEM)
+    }
+
+    /// The address of the first byte.
+    #[must_use]
+    pub fn addr(&self) -> usize {
+        self.start.as_ptr().expose_provenance()
+    }
+
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Never, a mapping has at least one page.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    fn check(&self, offset: usize, len: usize) -> Result<()> {
+        match offset.checked_add(len) {
+            Some(end) if end <= self.len => Ok(()),
+            _ => Err(Error::Outside {
+                offset,
+                len,
+                mapped: self.len,
+            }),
+        }
+    }
+
+    fn at(&self, offset: usize, len: usize) -> Result<*mut u8> {
+        self.check(offset, len)?;
+        // SAFETY: The check keeps the address inside the mapping (type invariant).
+        Ok(unsafe { self.start.as_ptr().add(offset) })
+    }
+
+    /// Reads one byte from memory, now.
+    ///
+    /// # Errors
+    ///
+    /// If the offset lies outside.
+    pub fn load(&self, offset: usize) -> Result<u8> {
+        let byte = self.at(offset, 1)?;
+        // SAFETY: `at` gave an address inside the mapping, which lives as long as `self`. Others may
+        // write the byte at any time, hence a volatile read, no `&u8`. Where the kernel forbids the
+        // access it raises a signal, which ends the process or is what `probe` waits for.
+        Ok(unsafe { byte.read_volatile() })
+    }
+
+    /// Writes one byte to memory, now.
+    ///
+    /// # Errors
+    ///
+    /// If the offset lies outside.
+    pub fn store(&self, offset: usize, value: u8) -> Result<()> {
+        let byte = self.at(offset, 1)?;
+        // SAFETY: As in `load`; no reference to the byte exists that the store could invalidate.
+        unsafe { byte.write_volatile(value) };
+        Ok(())
+    }
+
+    /// Reads bytes one by one.
+    ///
+    /// # Errors
+    ///
+    /// If one of them lies outside.
+    pub fn load_bytes(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
+        self.check(offset, len)?;
+        (offset..offset + len).map(|at| self.load(at)).collect()
+    }
+
+    /// Writes bytes one by one, in rising order.
+    ///
+    /// # Errors
+    ///
+    /// If one of them lies outside.
+    pub fn store_bytes(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.check(offset, bytes.len())?;
+        bytes
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, byte)| self.store(offset + index, *byte))
+    }
+
+    /// The aligned 32-bit word at `offset`, for atomic accesses.
+    ///
+    /// # Errors
+    ///
+    /// If it lies outside or is not aligned.
+    pub fn word(&self, offset: usize) -> Result<&AtomicU32> {
+        let word = self.aligned::<AtomicU32>(offset)?;
+        // SAFETY: Inside the mapping and aligned, both checked; atomics may be shared with other
+        // writers, and the reference cannot outlive `self`.
+        Ok(unsafe { &*word })
+    }
+
+    /// The aligned 64-bit word at `offset`, for atomic accesses.
+    ///
+    /// # Errors
+    ///
+    /// If it lies outside or is not aligned.
+    pub fn long(&self, offset: usize) -> Result<&AtomicU64> {
+        let long = self.aligned::<AtomicU64>(offset)?;
+        // SAFETY: As in `word`.
+        Ok(unsafe { &*long })
+    }
+
+    fn aligned<T>(&self, offset: usize) -> Result<*mut T> {
+        let at = self.at(offset, size_of::<T>())?.cast::<T>();
+        if !at.is_aligned() {
+            return Err(Error::Outside {
+                offset,
+                len: size_of::<T>(),
+                mapped: self.len,
+            });
+        }
+        Ok(at)
+    }
+
+    /// Reads 64 bits by one machine instruction, at any alignment.
+    ///
+    /// # Errors
+    ///
+    /// If they lie outside.
+    pub fn load_unaligned(&self, offset: usize) -> Result<u64> {
+        let at = self.at(offset, size_of::<u64>())?;
+        let value: u64;
+        // SAFETY: `at` is the begin of 8 bytes inside the mapping. Rust has no load of its own that may
+        // be misaligned and must be a single one; x86-64 allows it (Intel SDM vol. 3, 11.1.1).
+        unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) at, options(nostack, readonly)) };
+        Ok(value)
+    }
+
+    /// Writes 64 bits by one machine instruction, at any alignment.
+    ///
+    /// # Errors
+    ///
+    /// If they lie outside.
+    pub fn store_unaligned(&self, offset: usize, value: u64) -> Result<()> {
+        let at = self.at(offset, size_of::<u64>())?;
+        // SAFETY: As in `load_unaligned`.
+        unsafe { asm!("mov [{}], {}", in(reg) at, in(reg) value, options(nostack)) };
+        Ok(())
+    }
+
+    /// `munmap(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn unmap(mut self) -> Result<(), Errno> {
+        if self.memmap2.take().is_some() {
+            std::mem::forget(self);
+            return Ok(());
+        }
+        let (start, len) = (self.start.cast(), self.len);
+        std::mem::forget(self);
+        // SAFETY: By the type invariant the range is ours, and `self` is gone.
+        unsafe { mman::munmap(start, len) }
+    }
+
+    /// `mprotect(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn protect(&self, prot: ProtFlags) -> Result<(), Errno> {
+        // SAFETY: By the type invariant the range is ours, and no reference to its bytes exists.
+        unsafe { mman::mprotect(self.start.cast(), self.len, prot) }
+    }
+
+    /// `mlock(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn lock(&self) -> Result<(), Errno> {
+        // SAFETY: Locking changes where the bytes are, not what they are.
+        unsafe { mman::mlock(self.start.cast(), self.len) }
+    }
+
+    /// `madvise(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn advise(&self, advice: MmapAdvise) -> Result<(), Errno> {
+        // SAFETY: By the type invariant the range is ours, and no reference to its bytes exists.
+        unsafe { mman::madvise(self.start.cast(), self.len, advice) }
+    }
+
+    /// `msync(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn sync(&self, flags: MsFlags) -> Result<(), Errno> {
+        // SAFETY: Nothing that the type promises depends on `MS_INVALIDATE` or the other flags.
+        unsafe { mman::msync(self.start.cast(), self.len, flags) }
+    }
+}
+
+/// Copies between the mapping and a file that the kernel makes, faulting on its behalf where it must.
+impl Mapping {
+    /// `write(2)` of bytes of the mapping.
+    ///
+    /// # Errors
+    ///
+    /// What the call says, or `ERANGE` if the bytes lie outside.
+    pub fn write_to(&self, fd: BorrowedFd<'_>, offset: usize, len: usize) -> Result<usize, Errno> {
+        let from = self.at(offset, len).map_err(|_| Errno::ERANGE)?;
+        // SAFETY: The kernel reads `len` bytes inside the mapping, or answers EFAULT.
+        let written = unsafe { libc::write(fd.as_raw_fd(), from.cast(), len) };
+        Errno::result(written).map(isize::unsigned_abs)
+    }
+
+    /// `read(2)` into bytes of the mapping.
+    ///
+    /// # Errors
+    ///
+    /// What the call says, or `ERANGE` if the bytes lie outside.
+    pub fn read_from(&self, fd: BorrowedFd<'_>, offset: usize, len: usize) -> Result<usize, Errno> {
+        let to = self.at(offset, len).map_err(|_| Errno::ERANGE)?;
+        // SAFETY: The kernel writes `len` bytes inside the mapping, to which no reference exists, or
+        // answers EFAULT.
+        let read = unsafe { libc::read(fd.as_raw_fd(), to.cast(), len) };
+        Errno::result(read).map(isize::unsigned_abs)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        if self.memmap2.is_none() {
+            // SAFETY: By the type invariant the range is ours. A failure would leave it mapped until
+            // the process ends, which harms nothing.
+            let _ = unsafe { mman::munmap(self.start.cast(), self.len) };
+        }
+    }
+}
+
+/// Runs `body` in a forked child, which ends with the status it returns, or 101 if it panics.
+///
+/// # Errors
+///
+/// What `fork(2)` says.
+pub fn fork(body: impl FnOnce() -> i32) -> Result<Pid, Errno> {
+    // SAFETY: The program has a single thread, so the child inherits no lock that somebody holds.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
+            // SAFETY: `_exit` has no precondition. `exit` would flush the parent's buffers again.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// A descriptor that becomes readable when the process ends, see `pidfd_open(2)`.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
+    // SAFETY: The call takes two integers and touches no memory of ours.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) })?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: The kernel has just opened it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Where the signal handler reports; -1 before [`Sacrifice::new`].
+static REPORT_TO: AtomicI32 = AtomicI32::new(-1);
+
+/// What a signal handler sends: signal, `si_code`, `si_addr`, in native byte order.
+pub const REPORT_LEN: usize = 4 + 4 + 8;
+
+/// The status with which a process ends after it reported a fault.
+pub const FAULTED: i32 = 3;
+
+/// Proof that this process reports faults and dies of them: it may touch any address.
+#[derive(Debug)]
+pub struct Sacrifice(());
+
+impl Sacrifice {
+    /// From here on SIGSEGV, SIGBUS and SIGILL are reported to `fd` and end the process.
+    ///
+    /// # Errors
+    ///
+    /// What `sigaction(2)` says.
+    pub fn new(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
+        REPORT_TO.store(fd.as_raw_fd(), Ordering::Relaxed);
+        let handler = SigHandler::SigAction(report_fault);
+        let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
+        for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL] {
+            // SAFETY: `report_fault` makes only calls that signal-safety(7) allows.
+            unsafe { sigaction(signal, &action) }?;
+        }
+        Ok(Self(()))
+    }
+
+    /// Reads a byte from any address.
+    #[must_use]
+    pub fn load(&self, addr: usize) -> u8 {
+        // SAFETY: Whatever is there, reading it harms only this process, which was forked to be harmed:
+        // where the address is bad the handler ends it.
+        unsafe { ptr::with_exposed_provenance::<u8>(addr).read_volatile() }
+    }
+
+    /// Writes a byte to any address.
+    pub fn store(&self, addr: usize, value: u8) {
+        // SAFETY: As in `load`; the experiments aim at mappings of their own, never at Rust's memory.
+        unsafe { ptr::with_exposed_provenance_mut::<u8>(addr).write_volatile(value) }
+    }
+
+    /// Jumps to any address as to a C function without arguments.
+    #[must_use]
+    pub fn call(&self, addr: usize) -> u32 {
+        let code = ptr::with_exposed_provenance::<()>(addr);
+        // SAFETY: A function pointer may hold any address that is not null; calling it is the next line.
+        let function = unsafe { std::mem::transmute::<*const (), extern "C" fn() -> u32>(code) };
+        function()
+    }
+}
+
+extern "C" fn report_fault(signo: i32, info: *mut libc::siginfo_t, _context: *mut c_void) {
+    let mut report = [0; REPORT_LEN];
+    // SAFETY: The kernel passes a valid `siginfo_t` to a handler installed with SA_SIGINFO.
+    let info = unsafe { &*info };
+    // SAFETY: For these signals the union holds `si_addr` (sigaction(2)).
+    let addr = unsafe { info.si_addr() }.addr() as u64;
+    report[..4].copy_from_slice(&signo.to_ne_bytes());
+    report[4..8].copy_from_slice(&info.si_code.to_ne_bytes());
+    report[8..].copy_from_slice(&addr.to_ne_bytes());
+    let fd = REPORT_TO.load(Ordering::Relaxed);
+    // SAFETY: `report` lives on this stack and has the length given. A short write shows at the reader.
+    unsafe { libc::write(fd, report.as_ptr().cast(), REPORT_LEN) };
+    // SAFETY: `_exit` has no precondition; returning would repeat the faulting access for ever.
+    unsafe { libc::_exit(FAULTED) }
+}
