@@ -1,10 +1,15 @@
 //! The device, for one test at a time.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mmapdemo::sys::{MapCall, Mapping};
+use nix::errno::Errno;
+use nix::sys::mman::ProtFlags;
 
 use crate::log::KernelLog;
 
@@ -16,6 +21,20 @@ pub const MODULE: &str = "/root/mmapdemo.ko";
 
 /// How long the device is, in bytes.
 pub const LEN: usize = 4096;
+
+/// The whole buffer, readable and writable.
+pub const WHOLE: MapCall = MapCall {
+    len: LEN,
+    prot: ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE),
+    flags: libc::MAP_SHARED,
+    offset: 0,
+};
+
+/// The whole buffer, with stores kept to oneself.
+pub const PRIVATE: MapCall = MapCall {
+    flags: libc::MAP_PRIVATE,
+    ..WHOLE
+};
 
 /// All tests share one buffer and one module, so that they take turns.
 static TURN: Mutex<()> = Mutex::new(());
@@ -132,6 +151,11 @@ pub fn run(program: &str, args: &[&str]) -> Output {
         .args(args)
         .output()
         .unwrap_or_else(|error| panic!("failed to run {program}: {error}"))
+}
+
+/// Maps `file`.
+pub fn map(file: &File, call: MapCall) -> Result<Mapping, Errno> {
+    Mapping::new(call, Some(file.as_fd()))
 }
 
 /// The errno of a call that had to fail.

@@ -15,6 +15,8 @@ mod fixture;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
+mod mapping;
+#[cfg(test)]
 mod module;
 #[cfg(test)]
 mod order;

@@ -1,11 +1,17 @@
 //! How long the module stays: as long as somebody can still call into it, and no longer.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use crate::fixture::{Device, LEN, MODULE, NODE, run};
+use mmapdemo::process::{End, Process};
+use mmapdemo::procfs;
+use mmapdemo::turn::TURN;
+use nix::sys::signal::Signal;
+
+use crate::fixture::{Device, LEN, MODULE, NODE, PRIVATE, WHOLE, map, run};
 use crate::log::KernelLog;
 
 /// Reloads in a row. A registration that is not undone shows in the second.
@@ -43,6 +49,66 @@ fn a_descriptor_in_another_process_keeps_the_module() {
 }
 
 #[test]
+fn a_mapping_keeps_the_module() {
+    let device = Device::take();
+    for call in [WHOLE, PRIVATE] {
+        let mapping = map(&device.open(), call).expect("map, and close at once");
+        device.assert_in_use();
+        mapping.store(0, 1).expect("the mapping works on");
+        mapping.unmap().expect("unmap");
+        device.unload();
+        device.load();
+    }
+}
+
+#[test]
+fn the_mapping_of_a_child_keeps_the_module() {
+    let device = Device::take();
+    let mapping = map(&device.open(), WHOLE).expect("map");
+    let child = Process::fork("the child", wait_for_ever).expect("fork");
+    mapping.unmap().expect("unmap");
+    device.assert_in_use();
+    assert_eq!(child.kill().expect("kill"), End::Killed(Signal::SIGKILL));
+    device.unload();
+    device.load();
+}
+
+#[test]
+fn a_child_and_its_parent_share_the_bytes() {
+    let device = Device::take();
+    let mapping = map(&device.open(), WHOLE).expect("map");
+    mapping.store(0, 1).expect("store");
+    let body = || match (mapping.load(0), mapping.store(1, 2)) {
+        (Ok(1), Ok(())) => 0,
+        _ => 1,
+    };
+    let child = Process::fork("the child", body).expect("fork");
+    assert_eq!(child.wait(TURN).expect("wait"), End::Exited(0));
+    assert_eq!(mapping.load(1).expect("load"), 2);
+}
+
+#[test]
+fn a_thousand_mappings_are_forgotten() {
+    let device = Device::take();
+    let file = device.open();
+    let mappings: Vec<_> = (0..1000).map(|_| map(&file, WHOLE).expect("map")).collect();
+    mappings[0].store(5, 5).expect("store");
+    for mapping in &mappings {
+        assert_eq!(mapping.load(5).expect("load"), 5);
+    }
+    drop((file, mappings));
+    device.unload();
+    device.load();
+}
+
+/// What a child does that only has to be there.
+fn wait_for_ever() -> i32 {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
+#[test]
 fn a_reloaded_module_starts_from_zeros() {
     let device = Device::take();
     // More than once: the page freed last is the one that the next load is likely to get.
@@ -58,6 +124,25 @@ fn a_reloaded_module_starts_from_zeros() {
 }
 
 #[test]
+fn a_hundred_loads_leave_nothing_behind() {
+    let device = Device::take();
+    let mut frames = BTreeSet::new();
+    for _ in 0..CYCLES {
+        let file = device.open();
+        let shared = map(&file, WHOLE).expect("map");
+        let private = map(&file, PRIVATE).expect("map privately");
+        private.store(0, 1).expect("store to a copy");
+        let page = procfs::page(shared.addr()).expect("read pagemap");
+        frames.insert(page.pfn.expect("the page is there"));
+        drop((file, shared, private));
+        device.unload();
+        device.load();
+    }
+    // A page that is not freed can never be allocated again.
+    assert!(frames.len() < CYCLES, "{CYCLES} loads, {CYCLES} frames");
+}
+
+#[test]
 fn loading_twice_is_refused_and_harmless() {
     let device = Device::take();
     device.open().write_all_at(b"kept", 0).expect("write");
@@ -68,19 +153,6 @@ fn loading_twice_is_refused_and_harmless() {
         "{output:?}"
     );
     assert_eq!(&device.contents()[..4], b"kept");
-}
-
-#[test]
-fn loads_and_unloads_again_and_again() {
-    let device = Device::take();
-    for _ in 0..CYCLES {
-        device.unload();
-        device.load();
-        device
-            .open()
-            .read_exact_at(&mut [0; LEN], 0)
-            .expect("read the device");
-    }
 }
 
 #[test]
