@@ -7,6 +7,8 @@
 
 // `cfg(test)` is always set here; it tells clippy that helpers of tests may panic as tests may.
 #[cfg(test)]
+mod address;
+#[cfg(test)]
 mod append;
 #[cfg(test)]
 mod end;
