@@ -161,23 +161,28 @@ fn install(packages: &[&str], progress: &Progress, stop: &Stop) -> Result<()> {
     Ok(())
 }
 
+/// The beginning of a command in mount and PID name spaces of its own; the program follows.
+///
+/// An ordinary user gets them by way of a user name space (`user_namespaces(7)`); root needs none, and may
+/// not even be allowed one, as in a chroot(2).
+#[must_use]
+pub fn name_spaces(purpose: impl Into<String>) -> HostCommand {
+    let mut command = HostCommand::new(purpose, "unshare");
+    if !Uid::effective().is_root() {
+        command = command.arg("--map-root-user");
+    }
+    // `--kill-child`: nothing in there outlives the process that the lab waits for.
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--"])
+}
+
 /// Checks that this user may make the name spaces in which the sysroot is entered.
 ///
 /// # Errors
 ///
 /// A set-up error with the setting that forbids them.
 pub fn require_name_spaces(stop: &Stop) -> Result<()> {
-    let tried = HostCommand::new("try user name spaces", "unshare")
-        .args([
-            "--map-root-user",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--",
-            "sh",
-            "-c",
-        ])
+    let tried = name_spaces("try name spaces")
+        .args(["sh", "-c"])
         .arg("mount -t proc proc /proc && mount -t tmpfs tmpfs /tmp")
         .finish(stop, |_, _| ())?;
     if tried.status.success() {
@@ -197,7 +202,7 @@ pub fn require_name_spaces(stop: &Stop) -> Result<()> {
     };
     Err(Failure::SetUpMissing {
         what: format!(
-            "this user may not make user name spaces, which replace root here:\n{}",
+            "this user may not make the name spaces that the sysroot is entered by:\n{}",
             tried.tail.trim_end()
         ),
         remedy: remedy.into(),

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::apt::Apt;
 use crate::cache::{self, Entry};
 use crate::command::HostCommand;
+use crate::host;
 use crate::layout::Layout;
 use crate::machine::QemuProgram;
 use crate::package::{Package, hex};
@@ -206,21 +207,12 @@ impl Sysroot {
         cache::state(&self.root)
     }
 
-    /// A command inside the sysroot, in name spaces of its own, as user 0 of those (`user_namespaces(7)`).
+    /// A command inside the sysroot, in name spaces of its own, as user 0 of those.
     ///
     /// `mounts` are pairs of a host directory and the directory inside that it appears on.
     #[must_use]
     pub fn command(&self, purpose: impl Into<String>, mounts: &[(&Path, &Path)]) -> HostCommand {
-        // `--kill-child`: nothing in there outlives the process that the lab waits for.
-        let mut command = HostCommand::new(purpose, "unshare")
-            .args([
-                "--map-root-user",
-                "--mount",
-                "--pid",
-                "--fork",
-                "--kill-child",
-                "--",
-            ])
+        let mut command = host::name_spaces(purpose)
             .args(["sh", "-c", ENTER, "enter"])
             .arg(&self.root);
         for (host, inside) in mounts {
