@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -78,7 +79,7 @@ impl Actor {
     ///
     /// If it cannot be started.
     pub fn start(name: &str) -> Result<Self> {
-        let (process, hear, say) = process::start(name, &["actor"])?;
+        let (process, hear, say) = process::start(name, &["actor"], Stdio::inherit())?;
         Ok(Self {
             link: Link::new(name, hear, say),
             process,

@@ -236,6 +236,13 @@ impl Evidence {
         self.find(whole)?.field(part)
     }
 
+    /// The observation that `label` names or is a part of.
+    #[must_use]
+    pub fn whole(&self, label: &str) -> Option<&Observation> {
+        let find = |label: &str| self.observations.iter().find(|seen| seen.label == label);
+        find(label).or_else(|| find(label.rsplit_once('.')?.0))
+    }
+
     fn find(&self, label: &str) -> Option<&Value> {
         let seen = self.observations.iter().find(|seen| seen.label == label)?;
         Some(&seen.value)

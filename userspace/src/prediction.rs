@@ -82,25 +82,24 @@ impl Prediction {
         }
     }
 
-    /// The prediction with the values seen in place of labels.
+    /// What was seen under the labels it mentions; of a part, the whole that it is part of.
     #[must_use]
     pub fn with_values(&self, evidence: &Evidence) -> String {
-        let shown = |label: &str| {
-            evidence
-                .get(label)
-                .map_or_else(|| "not seen".to_owned(), |value| value.to_string())
+        let shown = |label: &str| match evidence.whole(label) {
+            Some(seen) => (seen.label.clone(), seen.value.to_string()),
+            None => (label.to_owned(), "not seen".to_owned()),
         };
+        let (left, left_value) = shown(&self.left);
         match &self.right {
-            Operand::Literal(_) => format!("{} = {}", self.left, shown(&self.left)),
-            Operand::Label(right) if shown(&self.left) == shown(right) => {
-                format!("{} = {right} = {}", self.left, shown(right))
+            Operand::Literal(_) => format!("{left} = {left_value}"),
+            Operand::Label(right) => {
+                let (right, right_value) = shown(right);
+                if left_value == right_value {
+                    format!("{left} = {right} = {right_value}")
+                } else {
+                    format!("{left} = {left_value}, {right} = {right_value}")
+                }
             }
-            Operand::Label(right) => format!(
-                "{} = {}, {right} = {}",
-                self.left,
-                shown(&self.left),
-                shown(right)
-            ),
         }
     }
 

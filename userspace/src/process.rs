@@ -43,18 +43,19 @@ impl From<End> for Value {
 
 /// This program, started anew by `execve(2)`, so that nothing is mapped or inherited.
 ///
-/// What it says on standard error is part of the lab's own.
+/// Returns what it prints and where it reads.
 ///
 /// # Errors
 ///
 /// If it cannot be started.
-pub fn start(name: &str, args: &[&str]) -> Result<(Process, OwnedFd, OwnedFd)> {
+pub fn start(name: &str, args: &[&str], stderr: Stdio) -> Result<(Process, OwnedFd, OwnedFd)> {
     let program = "/proc/self/exe";
     let mut command = Command::new(program);
     command
         .args(args)
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
+        .stdout(Stdio::piped())
+        .stderr(stderr);
     let mut child = command.spawn().map_err(Error::file("run", program))?;
     let process = Process::adopt(name, &child)?;
     match (child.stdout.take(), child.stdin.take()) {

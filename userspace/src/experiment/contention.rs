@@ -1,6 +1,6 @@
 //! Contention: what happens when nobody takes turns.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Experiment;
@@ -8,20 +8,20 @@ use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::fixture::Fixture;
 use crate::object::Request;
-use crate::race::{self, Lane, Tally};
+use crate::race::{self, Tally};
 use crate::sys::Mapping;
 
 pub(super) const ALL: &[Experiment] = &[
     Experiment {
         name: "mixed-records",
-        summary: "Two processes on two CPUs meet, then store AAA and BBB to the same three bytes, one byte at a \
-                  time, round after round; then the same with one aligned 32-bit store each.",
+        summary: "Two processes on two CPUs meet, then one stores 1024 times A and the other 1024 times B to the \
+                  same place, byte by byte, round after round; then the same with 4 bytes in one aligned store.",
         run: mixed_records,
     },
     Experiment {
         name: "private-records",
-        summary: "Two processes on two CPUs meet, then store AAA and BBB one byte at a time, each to its own \
-                  private mapping of the device, and check what they have.",
+        summary: "Two processes on two CPUs meet, then one stores 1024 times A and the other 1024 times B, byte by \
+                  byte, each to its own private mapping of the device, and check what they have.",
         run: private_records,
     },
     Experiment {
@@ -38,38 +38,49 @@ pub(super) const ALL: &[Experiment] = &[
     },
 ];
 
-/// Enough rounds, or enough sightings, to stop early.
-const ENOUGH: u64 = 10;
+/// Sightings after which there is no need to go on.
+const ENOUGH: u64 = 5;
+/// Rounds after which what was never seen is taken not to happen.
 const ROUNDS: u64 = 20_000;
-/// A race that shows nothing in this time is left open.
-const LIMIT: Duration = Duration::from_secs(4);
+const PRIVATE_ROUNDS: u64 = 2_000;
+/// A race that shows nothing in this time is left open. Other load on the machine can keep two CPUs of a guest
+/// from ever running at the same time, so this is long; it is hardly ever needed.
+const LIMIT: Duration = Duration::from_secs(10);
 
 // Counters of the races for records.
 const DONE: usize = 0;
 const MIXED: usize = 1;
 
 const LETTERS: [u8; 2] = *b"AB";
+/// Long enough for two processes to be at it at the same time, whatever else the machine does.
+const RECORD_LEN: usize = 1024;
+const WORD_LEN: usize = size_of::<u32>();
 
 fn mixed_records(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(0)?;
-    let bytewise = record_race(fixture, |mapping, letter| {
-        mapping.store_bytes(0, &[letter; 3])
-    })?;
+    let bytes = |mapping: &Mapping, letter| mapping.store_bytes(0, &[letter; RECORD_LEN]);
+    let bytewise = record_race(fixture, RECORD_LEN, u64::MAX, bytes)?;
     evidence.note("bytewise.rounds", bytewise.get(DONE)?);
     evidence.note("bytewise.mixed", bytewise.get(MIXED)?);
-    let whole = record_race(fixture, |mapping, letter| {
-        let record = u32::from_ne_bytes([letter; 4]);
+    let word = |mapping: &Mapping, letter| {
+        let record = u32::from_ne_bytes([letter; WORD_LEN]);
         mapping.word(0)?.store(record, Ordering::Relaxed);
         Ok(())
-    })?;
+    };
+    let whole = record_race(fixture, WORD_LEN, ROUNDS, word)?;
     evidence.note("word.rounds", whole.get(DONE)?);
     evidence.note("word.mixed", whole.get(MIXED)?);
     Ok(evidence)
 }
 
-/// Both store a record at once, then the first looks at the three bytes that came of it.
-fn record_race(fixture: &Fixture, store: impl Fn(&Mapping, u8) -> Result<()>) -> Result<Tally> {
+/// Both store a record at once, then the first looks at what came of it.
+fn record_race(
+    fixture: &Fixture,
+    len: usize,
+    rounds: u64,
+    store: impl Fn(&Mapping, u8) -> Result<()>,
+) -> Result<Tally> {
     race::run(fixture, LETTERS.len(), LIMIT, |lane| {
         let mapping = fixture.device.map_shared()?;
         let letter = LETTERS[lane.index % LETTERS.len()];
@@ -79,22 +90,16 @@ fn record_race(fixture: &Fixture, store: impl Fn(&Mapping, u8) -> Result<()>) ->
                 break;
             }
             if lane.index == 0 {
-                judge_record(lane, &mapping.load_bytes(0, 3)?)?;
+                let record = mapping.load_bytes(0, len)?;
+                let of_one = |letter| record.iter().all(|byte| byte == letter);
+                let mixed = lane.count(MIXED, u64::from(!LETTERS.iter().any(of_one)))?;
+                if lane.count(DONE, 1)? >= rounds || mixed >= ENOUGH {
+                    lane.stop()?;
+                }
             }
         }
         Ok(())
     })
-}
-
-fn judge_record(lane: &Lane<'_>, record: &[u8]) -> Result<()> {
-    let whole = LETTERS
-        .iter()
-        .any(|letter| record.iter().all(|byte| byte == letter));
-    let mixed = lane.count(MIXED, u64::from(!whole))?;
-    if lane.count(DONE, 1)? >= ROUNDS || mixed >= ENOUGH {
-        lane.stop()?;
-    }
-    Ok(())
 }
 
 fn private_records(fixture: &Fixture) -> Result<Evidence> {
@@ -105,10 +110,10 @@ fn private_records(fixture: &Fixture) -> Result<Evidence> {
         let mapping = Request::private(fixture.device.node()).map()?;
         let letter = LETTERS[lane.index % LETTERS.len()];
         while lane.meet()? {
-            mapping.store_bytes(0, &[letter; 3])?;
-            let own = mapping.load_bytes(0, 3)? == [letter; 3];
+            mapping.store_bytes(0, &[letter; RECORD_LEN])?;
+            let own = mapping.load_bytes(0, RECORD_LEN)? == [letter; RECORD_LEN];
             lane.count(MIXED, u64::from(!own))?;
-            if lane.count(DONE, 1)? >= ROUNDS {
+            if lane.count(DONE, 1)? >= PRIVATE_ROUNDS {
                 lane.stop()?;
             }
         }
@@ -122,35 +127,42 @@ fn private_records(fixture: &Fixture) -> Result<Evidence> {
 
 fn lost_updates(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
-    let plain = addition_race(fixture, |mapping| {
-        let word = mapping.long(0)?;
+    let load_and_store = |word: &AtomicU64| {
         word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Ok(())
-    })?;
+    };
+    let plain = addition_race(fixture, |added, total| total < added, load_and_store)?;
     evidence.note("plain.added", plain.0);
     evidence.note("plain.total", plain.1);
-    let atomic = addition_race(fixture, |mapping| {
-        mapping.long(0)?.fetch_add(1, Ordering::Relaxed);
-        Ok(())
-    })?;
+    let add = |word: &AtomicU64| {
+        word.fetch_add(1, Ordering::Relaxed);
+    };
+    let atomic = addition_race(fixture, |added, _| added >= 400_000, add)?;
     evidence.note("atomic.added", atomic.0);
     evidence.note("atomic.total", atomic.1);
     Ok(evidence)
 }
 
-/// Returns how often 1 was added and what that made.
-fn addition_race(fixture: &Fixture, add: impl Fn(&Mapping) -> Result<()>) -> Result<(u64, u64)> {
-    const BATCH: u64 = 10_000;
-    const BATCHES: u64 = 6;
+/// Returns how often 1 was added and what that made; `enough` ends the race.
+fn addition_race(
+    fixture: &Fixture,
+    enough: impl Fn(u64, u64) -> bool,
+    add: impl Fn(&AtomicU64),
+) -> Result<(u64, u64)> {
+    const BATCH: u64 = 50_000;
     fixture.device.fill(0)?;
     let tally = race::run(fixture, 2, LIMIT, |lane| {
         let mapping = fixture.device.map_shared()?;
+        let word = mapping.long(0)?;
         while lane.meet()? {
             for _ in 0..BATCH {
-                add(&mapping)?;
+                add(word);
             }
-            if lane.count(DONE, BATCH)? >= BATCH * BATCHES {
-                lane.stop()?;
+            lane.count(DONE, BATCH)?;
+            if lane.meet()? && lane.index == 0 {
+                let added = lane.count(DONE, 0)?;
+                if enough(added, word.load(Ordering::Relaxed)) {
+                    lane.stop()?;
+                }
             }
         }
         Ok(())

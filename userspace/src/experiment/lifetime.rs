@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::process::Stdio;
 
 use super::Experiment;
 use crate::actor::Actor;
@@ -83,7 +84,8 @@ struct Program {
 impl Program {
     fn start(subcommand: &str, args: &[&str]) -> Result<Self> {
         let args: Vec<_> = [subcommand].iter().chain(args).copied().collect();
-        let (process, out, _) = start(subcommand, &args)?;
+        // What they say about themselves on standard error is for people.
+        let (process, out, _) = start(subcommand, &args, Stdio::null())?;
         Ok(Self { process, out })
     }
 

@@ -1,5 +1,6 @@
 //! Terminal: the report a person reads: grouped by verdict, the false claims first; pure.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::claim::Part;
@@ -24,8 +25,12 @@ pub fn render(planned: usize, findings: &[Finding<'_>], style: Style) -> String 
         }
         let title = format!("{} ({})", section.title(), inside.len());
         let _ = writeln!(text, "{}", style.mark(Mark::Heading, &title));
-        for finding in inside {
-            entry(&mut text, finding, style);
+        if matches!(section, Section::Skipped) {
+            skipped(&mut text, &inside, style);
+        } else {
+            for finding in inside {
+                entry(&mut text, finding, style);
+            }
         }
         text.push('\n');
     }
@@ -94,8 +99,8 @@ fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
             if let Verdict::Inconclusive { reason } = verdict {
                 let _ = writeln!(line, "      {reason}");
             }
-            for check in telling(checks(claim, evidence)) {
-                let _ = writeln!(line, "      {}", style.mark(Mark::Faint, &check.seen));
+            for seen in telling(checks(claim, evidence)) {
+                let _ = writeln!(line, "      {}", style.mark(Mark::Faint, &seen));
             }
             line
         }
@@ -109,13 +114,36 @@ fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
     text.push_str(&line);
 }
 
-/// The checks that decided: first what contradicts the claim, then what the claim says.
-fn telling(checks: Vec<Check>) -> impl Iterator<Item = Check> {
+/// What the deciding checks saw: first what contradicts the claim, then what bears it out.
+fn telling(checks: Vec<Check>) -> impl Iterator<Item = String> {
     let (missed, met): (Vec<_>, Vec<_>) = checks
         .into_iter()
         .filter(|check| !matches!(check.part, Part::Control | Part::Instead))
         .partition(|check| check.agrees != Some(true));
-    missed.into_iter().chain(met).take(SHOWN_CHECKS)
+    let mut told = HashSet::new();
+    (missed.into_iter().chain(met).map(|check| check.seen))
+        .filter(move |seen| told.insert(seen.clone()))
+        .take(SHOWN_CHECKS)
+}
+
+/// Claims not run, under the reason that they share.
+fn skipped(text: &mut String, findings: &[&Finding<'_>], style: Style) {
+    let mut reasons: Vec<&str> = Vec::new();
+    for finding in findings {
+        if let Outcome::Skipped(reason) = &finding.result {
+            if !reasons.contains(&reason.as_str()) {
+                reasons.push(reason);
+            }
+        }
+    }
+    for reason in reasons {
+        let _ = writeln!(text, "  {}", style.mark(Mark::Open, reason));
+        for finding in findings {
+            if matches!(&finding.result, Outcome::Skipped(other) if other == reason) {
+                let _ = writeln!(text, "      {}", finding.claim.id);
+            }
+        }
+    }
 }
 
 fn summary(text: &mut String, summary: Summary, findings: &[Finding<'_>], style: Style) {
