@@ -210,9 +210,9 @@ impl Answer {
 }
 
 /// The descriptor under which QEMU finds its monitor, for [`probe`].
-const MONITOR_FD: RawFd = 10;
+const MONITOR_FD: RawFd = 3;
 /// The descriptor under which QEMU finds the ROM.
-const ROM_FD: RawFd = 11;
+const ROM_FD: RawFd = 4;
 
 /// Runs the ROM, and says how it fared.
 ///

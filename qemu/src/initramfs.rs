@@ -34,7 +34,7 @@ elif [ -e /root/mmapdemo.ko ]; then
     echo "mmapdemo.ko is here but not loaded; dmesg may say why. insmod mmapdemo.ko loads it."
 fi
 echo "mmapdemo run tries the claims, mmapdemo list names them, dmesg shows the kernel's log."
-echo "exit, or Ctrl-D, powers off."
+echo "exit, or Ctrl-D, powers off; Ctrl-] ends the guest at once, even one that hangs."
 "#;
 
 /// A file of the guest.

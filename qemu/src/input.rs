@@ -19,15 +19,12 @@ const CHUNK_LEN: usize = 64 * 1024;
 pub enum Manner {
     /// Bytes are bytes, and the end is the end of file.
     Plain,
-    /// A terminal: the end is what Ctrl-D sends, and [`LEAVE`] is not passed on.
+    /// Keys are bytes, but for [`LEAVE`]; the end is that of the terminal, which has its signal.
     Terminal,
 }
 
 /// Ctrl-], with which telnet and virsh are left, too.
 pub const LEAVE: u8 = 0x1d;
-
-/// Ctrl-D.
-const END_OF_TRANSMISSION: u8 = 0x04;
 
 /// Standard input on its way to the guest, in a thread of its own. Dropping it ends that.
 #[derive(Debug)]
@@ -99,9 +96,12 @@ impl Carrier {
         while self.wait()? {
             match self.source.read(&mut chunk) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return self.end(),
+                Ok(0) | Err(_) => break,
                 Ok(len) => self.pass_on(&chunk[..len])?,
             }
+        }
+        if self.manner == Manner::Plain {
+            end(&self.target);
         }
         Ok(())
     }
@@ -130,15 +130,5 @@ impl Carrier {
         }
         self.target
             .write_all(&bytes[..leave.unwrap_or(bytes.len())])
-    }
-
-    fn end(mut self) -> io::Result<()> {
-        match self.manner {
-            Manner::Terminal => self.target.write_all(&[END_OF_TRANSMISSION]),
-            Manner::Plain => {
-                end(&self.target);
-                Ok(())
-            }
-        }
     }
 }

@@ -34,9 +34,9 @@ pub const PORTS_DIR: &str = "/dev/virtio-ports";
 pub struct Order {
     /// The job itself.
     pub job: Job,
-    /// What `init` writes to [`STDOUT_PORT`] and [`STDERR_PORT`] after each program, so that the host
-    /// knows that nothing is missing. Different in every run.
-    pub mark: Vec<u8>,
+    /// The name of the mark ([`crate::mark`]) that `init` writes behind each program's output, so that
+    /// the host knows that nothing is missing. Different in every run.
+    pub mark: String,
 }
 
 /// What the guest does between its start and its power-off.

@@ -46,10 +46,11 @@ impl fmt::Display for Accel {
 }
 
 /// The descriptor under which QEMU finds the initramfs: a file that has no name, so that none is left
-/// behind, whatever becomes of the lab. The channels follow it.
-///
-/// The single digits are left to the shell that starts QEMU.
-pub const INITRAMFS_FD: RawFd = 10;
+/// behind, whatever becomes of the lab. The channels come before it, from 3 on.
+pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::ALL.len() as RawFd;
+
+/// The first descriptor that is not a standard stream.
+const FIRST_CHANNEL_FD: RawFd = 3;
 
 /// Everything about the guest that its software does not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,18 +76,18 @@ pub enum Channel {
     Monitor,
     /// The kernel's log.
     Console,
-    /// The shell's terminal.
-    Terminal,
     /// Events and commands.
     Control,
-    /// Standard input of a program.
-    Stdin,
     /// Standard output of the programs.
     Stdout,
     /// Standard error of the programs.
     Stderr,
     /// Test results.
     Ktap,
+    /// Standard input of a program.
+    Stdin,
+    /// The shell's terminal.
+    Terminal,
 }
 
 impl Channel {
@@ -94,18 +95,18 @@ impl Channel {
     pub const ALL: [Self; 8] = [
         Self::Monitor,
         Self::Console,
-        Self::Terminal,
         Self::Control,
-        Self::Stdin,
         Self::Stdout,
         Self::Stderr,
         Self::Ktap,
+        Self::Stdin,
+        Self::Terminal,
     ];
 
     /// The descriptor under which QEMU finds the channel.
     #[must_use]
     pub fn child_fd(self) -> RawFd {
-        INITRAMFS_FD + 1 + self as RawFd
+        FIRST_CHANNEL_FD + self as RawFd
     }
 
     /// The name of its QEMU character device.

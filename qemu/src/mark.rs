@@ -6,18 +6,24 @@ use std::io::{self, Read};
 /// No UTF-8 text has this byte, so that looking for it is quick where the output is text.
 const FIRST: u8 = 0xff;
 
-/// Random bytes after [`FIRST`]: no output has them by chance.
+/// How many random bytes make it certain that no output has the mark by chance.
 const RANDOM_LEN: usize = 16;
 
-/// A mark that no other run has.
+/// A name that no other run has, in hexadecimal digits.
 ///
 /// # Errors
 ///
 /// When there is no `/dev/urandom`.
-pub fn random() -> io::Result<Vec<u8>> {
-    let mut mark = vec![FIRST; 1 + RANDOM_LEN];
-    File::open("/dev/urandom")?.read_exact(&mut mark[1..])?;
-    Ok(mark)
+pub fn random_name() -> io::Result<String> {
+    let mut bytes = [0; RANDOM_LEN];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// The mark with this name, as it is written.
+#[must_use]
+pub fn bytes(name: &str) -> Vec<u8> {
+    [&[FIRST], name.as_bytes()].concat()
 }
 
 /// A piece of a stream.
@@ -37,11 +43,11 @@ pub struct Splitter {
 }
 
 impl Splitter {
-    /// For streams with this mark, which must not be empty.
+    /// For streams with the mark of this name.
     #[must_use]
-    pub fn new(mark: Vec<u8>) -> Self {
+    pub fn new(name: &str) -> Self {
         Self {
-            mark,
+            mark: bytes(name),
             held: Vec::new(),
         }
     }
@@ -50,7 +56,7 @@ impl Splitter {
     #[must_use]
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Piece> {
         // Not just an optimisation: 100 MB byte by byte take seconds in a debug build.
-        if self.held.is_empty() && !self.mark.first().is_some_and(|first| chunk.contains(first)) {
+        if self.held.is_empty() && !chunk.contains(&FIRST) {
             return pieces(chunk);
         }
         self.held.extend_from_slice(chunk);

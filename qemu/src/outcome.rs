@@ -1,6 +1,6 @@
 //! How a run ended: one pure function of everything that was seen of it.
 
-use std::fmt;
+mod words;
 
 use crate::console::{self, Allowance, Death};
 use crate::job::{Event, Job, Program, Refusal, Work};
@@ -354,72 +354,5 @@ fn contradiction(name: &str, index: usize, events: &[Event]) -> Option<String> {
             "no result is `not ok`, but {name} was killed by signal {signal}"
         )),
         None => Some(format!("no result is `not ok`, but {name} never ended")),
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Completed => f.write_str("completed"),
-            Self::Passed { passed, skipped: 0 } => write!(f, "passed: {passed} as expected"),
-            Self::Passed { passed, skipped } => {
-                write!(f, "passed: {passed} as expected, {skipped} skipped")
-            }
-            Self::Failed { failed, total } => {
-                write!(
-                    f,
-                    "failed: {} of {total} not as expected: {}",
-                    failed.len(),
-                    failed.join(", ")
-                )
-            }
-            Self::Skipped { skipped } => write!(f, "skipped: all {skipped}"),
-            Self::NoTests => f.write_str("no tests: results were promised, none came"),
-            Self::MissingTests { planned, seen } => {
-                write!(f, "missing tests: {planned} were planned, {seen} came")
-            }
-            Self::Unparsable { why } => write!(f, "unparsable results: {why}"),
-            Self::Contradicted { why } => write!(f, "contradicted results: {why}"),
-            Self::NotStarted { program, refusal } => {
-                write!(f, "program not started: {program}: {}", refusal.text)
-            }
-            Self::Splat { lines } => write!(
-                f,
-                "kernel complained {} times: {}",
-                lines.len(),
-                lines.join("; ")
-            ),
-            Self::Tainted { flags } => write!(f, "kernel tainted: unexpected flags {flags:#x}"),
-            Self::OutputLost => f.write_str("output lost: the guest wrote more than arrived"),
-            Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {}", refusal.text),
-            Self::InsmodRefused(refusal) => write!(f, "insmod refused: {}", refusal.text),
-            other => other.fmt_end(f),
-        }
-    }
-}
-
-impl Outcome {
-    /// The ends without an end.
-    fn fmt_end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InitFailed { why } => write!(f, "init failed: {why}"),
-            Self::DiedInBoot { line: Some(line) } => write!(f, "guest died in boot: {line}"),
-            Self::DiedInBoot { line: None } => f.write_str("guest died in boot, without a word"),
-            Self::Panicked { line, phase } => write!(f, "kernel panicked during {phase}: {line}"),
-            Self::Oopsed { line, phase } => write!(f, "kernel oopsed during {phase}: {line}"),
-            Self::Vanished { phase, reason } => {
-                let reason = reason.as_deref().unwrap_or("no reason known");
-                write!(
-                    f,
-                    "guest ended by itself during {phase}, without a word ({reason})"
-                )
-            }
-            Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
-            Self::TimedOut { phase } => write!(f, "timed out during {phase}"),
-            Self::OutputClosed => f.write_str("output closed: nobody reads it any more"),
-            Self::Interrupted => f.write_str("interrupted"),
-            Self::SetUp { why } => write!(f, "set-up failed: {why}"),
-            _ => Ok(()),
-        }
     }
 }

@@ -51,7 +51,7 @@ impl OutputPump {
     pub fn start(
         source: &UnixStream,
         sink: Sink,
-        mark: &[u8],
+        mark: &str,
         capture: Vec<bool>,
         wake: &UnixStream,
     ) -> Result<Self> {
@@ -63,7 +63,7 @@ impl OutputPump {
             wake: wake.try_clone()?,
             shared: Arc::clone(&shared),
         };
-        let splitter = Splitter::new(mark.to_vec());
+        let splitter = Splitter::new(mark);
         thread::Builder::new()
             .name("output".into())
             .spawn(move || carrier.run(splitter))

@@ -59,7 +59,7 @@ pub fn run(
 ) -> Result<Report> {
     let order = Order {
         job: guest.job.clone(),
-        mark: mark::random().context("failed to make a mark")?,
+        mark: mark::random_name().context("failed to make a mark")?,
     };
     let initramfs = initramfs(guest, &order)?;
     let vm = Vm::start(machine, initramfs)?;

@@ -11,11 +11,12 @@ use rustix::process::Pid;
 use super::children::{Children, Wake};
 use super::ports::{Control, Ports};
 use crate::job::{Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
+use crate::mark;
 
 /// Runs all of them, whatever becomes of each.
 pub(super) fn run(
     programs: &[Program],
-    mark: &[u8],
+    mark: &str,
     ports: &Ports,
     children: &Children,
     control: &mut Control,
@@ -24,6 +25,7 @@ pub(super) fn run(
         stdout: ports.open(STDOUT_PORT)?,
         stderr: ports.open(STDERR_PORT)?,
     };
+    let mark = &mark::bytes(mark);
     for (index, program) in programs.iter().enumerate() {
         let event = run_one(index, program, ports, &outputs, children, control)?;
         children.kill_leftovers(control)?;

@@ -30,6 +30,7 @@ pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
     command
         .arg(LOGIN)
         .env("TERM", &shell.term)
+        .env("LANG", "C.UTF-8")
         .current_dir("/root");
     command
         .stdin(terminal.try_clone()?)

@@ -124,7 +124,7 @@ impl<'a> Watch<'a> {
             monitor: Monitor::default(),
             control: Vec::new(),
             ktap: Vec::new(),
-            ktap_splitter: Splitter::new(order.mark.clone()),
+            ktap_splitter: Splitter::new(&order.mark),
             ktap_marks: 0,
             qemu_stderr: Vec::new(),
         };

@@ -1,0 +1,58 @@
+//! The outcomes in words: one line each.
+
+use std::fmt;
+
+use super::Outcome;
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Completed => write!(f, "completed"),
+            Self::Passed { passed, skipped: 0 } => write!(f, "passed: {passed} as expected"),
+            Self::Passed { passed, skipped } => {
+                write!(f, "passed: {passed} as expected, {skipped} skipped")
+            }
+            Self::Failed { failed, total } => {
+                let (count, names) = (failed.len(), failed.join(", "));
+                write!(f, "failed: {count} of {total} not as expected: {names}")
+            }
+            Self::Skipped { skipped } => write!(f, "skipped: all {skipped}"),
+            Self::NoTests => write!(f, "no tests: results were promised, none came"),
+            Self::MissingTests { planned, seen } => {
+                write!(f, "missing tests: {planned} were planned, {seen} came")
+            }
+            Self::Unparsable { why } => write!(f, "unparsable results: {why}"),
+            Self::Contradicted { why } => write!(f, "contradicted results: {why}"),
+            Self::NotStarted { program, refusal } => write!(f, "not started: {program}: {refusal}"),
+            Self::Splat { lines } => {
+                write!(
+                    f,
+                    "kernel complained {} times: {}",
+                    lines.len(),
+                    lines.join("; ")
+                )
+            }
+            Self::Tainted { flags } => write!(f, "kernel tainted: unexpected flags {flags:#x}"),
+            Self::OutputLost => write!(f, "output lost: the guest wrote more than arrived"),
+            Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {refusal}"),
+            Self::InsmodRefused(refusal) => write!(f, "insmod refused: {refusal}"),
+            Self::InitFailed { why } => write!(f, "init failed: {why}"),
+            Self::DiedInBoot { line: Some(line) } => write!(f, "guest died in boot: {line}"),
+            Self::DiedInBoot { line: None } => write!(f, "guest died in boot, without a word"),
+            Self::Panicked { line, phase } => write!(f, "kernel panicked during {phase}: {line}"),
+            Self::Oopsed { line, phase } => write!(f, "kernel oopsed during {phase}: {line}"),
+            Self::Vanished { phase, reason } => {
+                let reason = reason.as_deref().unwrap_or("no reason known");
+                write!(
+                    f,
+                    "guest ended by itself during {phase}, without a word ({reason})"
+                )
+            }
+            Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
+            Self::TimedOut { phase } => write!(f, "timed out during {phase}"),
+            Self::OutputClosed => write!(f, "output closed: nobody reads it any more"),
+            Self::Interrupted => write!(f, "interrupted"),
+            Self::SetUp { why } => write!(f, "set-up failed: {why}"),
+        }
+    }
+}
