@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", content = "value", rename_all = "kebab-case")]
 pub enum Value {
     /// Memory or file content.
-    Bytes(Vec<u8>),
+    Bytes(#[serde(with = "hexadecimal")] Vec<u8>),
     /// How many.
     Count(u64),
     /// Whether.
@@ -28,6 +28,26 @@ pub enum Value {
     Words(Vec<String>),
     /// Text.
     Text(String),
+}
+
+/// Bytes in JSON: two hexadecimal digits each.
+mod hexadecimal {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+        let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        to.serialize_str(&digits.concat())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let digits = String::deserialize(from)?;
+        let byte = |pair: &[u8]| {
+            let pair = std::str::from_utf8(pair).map_err(D::Error::custom)?;
+            u8::from_str_radix(pair, 16).map_err(D::Error::custom)
+        };
+        digits.as_bytes().chunks(2).map(byte).collect()
+    }
 }
 
 /// How a system call ended.
@@ -160,6 +180,8 @@ impl Value {
 
 /// More bytes than this are shown by their first ones and their number.
 const SHOWN_BYTES: usize = 8;
+/// Text longer than this is shown as bytes.
+const SHOWN_TEXT: usize = 32;
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,7 +204,12 @@ impl fmt::Display for Value {
     }
 }
 
+/// Text as text, everything else in hexadecimal; a byte or two are hardly text.
 fn show_bytes(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    let textual = |byte: &u8| byte.is_ascii_graphic() || b" \n".contains(byte);
+    if (3..=SHOWN_TEXT).contains(&bytes.len()) && bytes.iter().all(textual) {
+        return write!(f, "{:?}", String::from_utf8_lossy(bytes));
+    }
     let shown: Vec<_> = bytes
         .iter()
         .take(SHOWN_BYTES)
@@ -291,6 +318,12 @@ mod tests {
             "EOPNOTSUPP"
         );
         assert_eq!(Value::Pfn(Some(0x650)).to_string(), "pfn 0x650");
+        assert_eq!(Value::from(&b"one\n"[..]).to_string(), "\"one\\n\"");
+        assert_eq!(Value::from(&b"on"[..]).to_string(), "6f 6e");
+        assert_eq!(
+            Value::from(vec![7; 9]).to_string(),
+            "07 07 07 07 07 07 07 07 ... (9 bytes)"
+        );
         let fault = Touch::Faulted(Fault::from_raw(libc::SIGBUS, 2, 0x1000));
         assert_eq!(
             Value::from(fault).to_string(),

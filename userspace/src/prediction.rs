@@ -103,6 +103,20 @@ impl Prediction {
         }
     }
 
+    /// The values alone, first the left one; one if both are the same.
+    #[must_use]
+    pub fn values(&self, evidence: &Evidence) -> String {
+        let shown = |label: &str| match evidence.whole(label) {
+            Some(seen) => seen.value.to_string(),
+            None => "not seen".to_owned(),
+        };
+        let left = shown(&self.left);
+        match &self.right {
+            Operand::Label(right) if shown(right) != left => format!("{left}, {}", shown(right)),
+            _ => left,
+        }
+    }
+
     fn compare(&self, evidence: &Evidence) -> Result<bool, String> {
         let left = look_up(evidence, &self.left)?;
         let right = match &self.right {

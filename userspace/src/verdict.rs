@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::claim::{Claim, Expected, Part};
 use crate::evidence::Evidence;
-use crate::prediction::Agreement;
+use crate::prediction::{Agreement, Prediction};
 
 /// The answer to: is the claim true? Says nothing about whether the lab worked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,8 +32,11 @@ pub struct Check {
     pub part: Part,
     /// The prediction.
     pub prediction: String,
-    /// The values seen for its labels.
+    /// The labels with the values seen.
     pub seen: String,
+    /// The values seen.
+    #[serde(skip)]
+    pub values: String,
     /// Whether the two agree; `None` where the evidence does not say.
     pub agrees: Option<bool>,
 }
@@ -79,10 +82,11 @@ pub fn judge(claim: &Claim, evidence: &Evidence) -> Verdict {
 /// Every prediction of a claim beside what was seen, in the order in which [`judge`] weighs them.
 #[must_use]
 pub fn checks(claim: &Claim, evidence: &Evidence) -> Vec<Check> {
-    let check = |(part, prediction): (Part, &crate::prediction::Prediction)| Check {
+    let check = |(part, prediction): (Part, &Prediction)| Check {
         part,
         prediction: prediction.to_string(),
         seen: prediction.with_values(evidence),
+        values: prediction.values(evidence),
         agrees: match prediction.agrees_with(evidence) {
             Agreement::Yes => Some(true),
             Agreement::No => Some(false),

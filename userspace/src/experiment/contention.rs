@@ -128,7 +128,8 @@ fn private_records(fixture: &Fixture) -> Result<Evidence> {
 fn lost_updates(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let load_and_store = |word: &AtomicU64| {
-        word.store(word.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        let sum = word.load(Ordering::Relaxed).wrapping_add(1);
+        word.store(sum, Ordering::Relaxed);
     };
     let plain = addition_race(fixture, |added, total| total < added, load_and_store)?;
     evidence.note("plain.added", plain.0);

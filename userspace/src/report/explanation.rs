@@ -9,8 +9,8 @@ use crate::report::style::{Mark, Style};
 use crate::run::{Finding, Outcome};
 use crate::verdict::{Check, Verdict, checks};
 
-/// Observations shown; the JSON report has all.
-const SHOWN_OBSERVATIONS: usize = 16;
+/// Observations shown that no prediction mentions; the JSON report has all.
+const SHOWN_OBSERVATIONS: usize = 4;
 const WIDTH: usize = 100;
 const MARGIN: usize = 12;
 
@@ -30,8 +30,8 @@ pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Sty
         Outcome::Broke(reason) => field(&mut text, "lab broke", reason),
         Outcome::Judged { verdict, evidence } => {
             let checks = checks(claim, evidence);
-            observations(&mut text, evidence.iter());
             predictions(&mut text, &checks, style);
+            observations(&mut text, evidence.iter(), &checks);
             let mut shown = style.mark(verdict.into(), &verdict.to_string());
             if !verdict.is(finding.expected) {
                 let _ = write!(shown, ", but {} was expected", finding.expected);
@@ -50,20 +50,14 @@ pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Sty
     text
 }
 
-fn observations<'a>(text: &mut String, seen: impl Iterator<Item = &'a Observation>) {
-    let seen: Vec<_> = seen.collect();
-    let mut title = "evidence";
-    for Observation { label, value } in seen.iter().take(SHOWN_OBSERVATIONS) {
-        let _ = writeln!(text, "{title:MARGIN$}{label} = {value}");
-        title = "";
-    }
-    if let Some(left_out @ 1..) = seen.len().checked_sub(SHOWN_OBSERVATIONS) {
-        let _ = writeln!(text, "{title:MARGIN$}({left_out} more: run --json)");
-    }
-}
-
+/// What was said to be seen beside what was.
 fn predictions(text: &mut String, checks: &[Check], style: Style) {
-    let mut title = "predictions";
+    let width = checks
+        .iter()
+        .map(|check| check.prediction.len())
+        .max()
+        .unwrap_or(0);
+    let mut title = "evidence";
     for check in checks {
         let (mark, word) = match check.agrees {
             Some(true) => (Mark::Good, "yes"),
@@ -73,13 +67,40 @@ fn predictions(text: &mut String, checks: &[Check], style: Style) {
         let part = match check.part {
             Part::Control => "control",
             Part::Predicts => "claimed",
-            Part::Sighting => "claimed possible",
-            Part::ToTheLetter => "to the letter",
+            Part::Sighting => "possible",
+            Part::ToTheLetter => "letter",
             Part::Instead => "instead",
         };
         let word = style.mark(mark, word);
-        let _ = writeln!(text, "{title:MARGIN$}{word} {} ({part})", check.prediction);
+        let Check {
+            prediction, values, ..
+        } = check;
+        let _ = writeln!(
+            text,
+            "{title:MARGIN$}{part:8} {word} {prediction:width$}  {values}"
+        );
         title = "";
+    }
+}
+
+/// What else was seen.
+fn observations<'a>(
+    text: &mut String,
+    seen: impl Iterator<Item = &'a Observation>,
+    checks: &[Check],
+) {
+    let mentioned = |label: &str| {
+        let mut words = checks.iter().flat_map(|check| check.prediction.split(' '));
+        words.any(|word| word == label || word.rsplit_once('.').is_some_and(|it| it.0 == label))
+    };
+    let others: Vec<_> = seen.filter(|seen| !mentioned(&seen.label)).collect();
+    let mut title = "also seen";
+    for Observation { label, value } in others.iter().take(SHOWN_OBSERVATIONS) {
+        let _ = writeln!(text, "{title:MARGIN$}{label} = {value}");
+        title = "";
+    }
+    if let Some(left_out @ 1..) = others.len().checked_sub(SHOWN_OBSERVATIONS) {
+        let _ = writeln!(text, "{title:MARGIN$}({left_out} more: run --json)");
     }
 }
 

@@ -1,0 +1,140 @@
+//! The program on the real device, in the guest, as root.
+//!
+//! On a host, where there is nothing to try it on, this file is empty. The program under test is the one
+//! that `CARGO_BIN_EXE_mmapdemo` names at run time.
+
+#![cfg(feature = "vm")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "what helps a test may panic as the test may"
+)]
+
+use std::fmt::Write;
+use std::fs;
+use std::process::{Command as Plain, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use assert_cmd::Command;
+use assert_cmd::cargo::cargo_bin;
+use mmapdemo::catalogue::Catalogue;
+use mmapdemo::claims_of_the_documents;
+use mmapdemo::experiment;
+use predicates::prelude::PredicateBooleanExt;
+use predicates::str::contains;
+
+/// There is one device, and every test refills its buffer.
+static DEVICE: Mutex<()> = Mutex::new(());
+
+fn device() -> MutexGuard<'static, ()> {
+    // A test that failed left nothing behind that the next one does not overwrite.
+    DEVICE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn mmapdemo(args: &[&str]) -> Command {
+    let mut command = Command::new(cargo_bin("mmapdemo"));
+    command.args(args);
+    command
+}
+
+fn catalogue() -> Catalogue {
+    Catalogue::parse(claims_of_the_documents(), &experiment::all()).unwrap()
+}
+
+#[test]
+fn every_claim_is_run_and_judged_as_expected() {
+    let _device = device();
+    let dir = tempfile::tempdir().unwrap();
+    let (ktap, json) = (dir.path().join("ktap"), dir.path().join("json"));
+    let mut run = mmapdemo(&["run"]);
+    run.arg("--ktap").arg(&ktap).arg("--json").arg(&json);
+    let claims = catalogue().claims;
+    let nr = claims.len();
+    let all =
+        format!("{nr} claims planned, {nr} run: {nr} as expected, 0 not as expected; 0 skipped");
+    run.assert().success().stdout(contains(all));
+
+    let mut plan = format!("KTAP version 1\n1..{nr}\n");
+    for (index, claim) in claims.iter().enumerate() {
+        let (number, id, expected) = (index + 1, &claim.id, claim.expected);
+        let _ = writeln!(plan, "ok {number} {id} # verdict {expected}");
+    }
+    assert_eq!(fs::read_to_string(ktap).unwrap(), plan);
+
+    let json: serde_json::Value = serde_json::from_slice(&fs::read(json).unwrap()).unwrap();
+    let judged = json["claims"].as_array().unwrap();
+    assert_eq!(judged.len(), nr);
+    for (entry, claim) in judged.iter().zip(&claims) {
+        assert_eq!(entry["id"], claim.id.as_str());
+        assert_eq!(entry["as_expected"], true, "{entry}");
+        assert!(!entry["evidence"].as_array().unwrap().is_empty(), "{entry}");
+    }
+}
+
+#[test]
+fn an_expectation_flipped_by_hand_fails_the_run_and_is_named() {
+    let _device = device();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("claims.toml");
+    let flipped = claims_of_the_documents().replacen(
+        "id = \"fault-sigbus-means-foreign-memory\"",
+        "id = \"fault-sigbus-means-foreign-memory-or-so\"",
+        1,
+    );
+    let entry = flipped
+        .find("fault-sigbus-means-foreign-memory-or-so")
+        .unwrap();
+    let (before, after) = flipped.split_at(entry);
+    let after = after.replacen("expected = \"false\"", "expected = \"holds\"", 1);
+    fs::write(&file, format!("{before}{after}")).unwrap();
+    let run = mmapdemo(&["run", "--claims"]).arg(&file).assert().code(1);
+    run.stdout(
+        contains("not as expected: fault-sigbus-means-foreign-memory-or-so")
+            .and(contains("1 not as expected; 0 skipped")),
+    );
+}
+
+#[test]
+fn a_writer_and_a_reader_started_by_hand_meet_in_the_device() {
+    let _device = device();
+    let mut reader = Plain::new(cargo_bin("mmapdemo"));
+    reader
+        .args(["reader", "--timeout", "20"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let reader = reader.spawn().unwrap();
+    let writer = mmapdemo(&["writer", "--wait", "--timeout", "20", "from the other side"]).assert();
+    // The reader ends by itself, at the latest after its own timeout.
+    let read = reader.wait_with_output().unwrap();
+    writer.success();
+    assert!(read.status.success());
+    assert_eq!(
+        String::from_utf8(read.stdout).unwrap(),
+        "from the other side\n"
+    );
+}
+
+#[test]
+fn explain_shows_frames_before_and_after_the_first_store() {
+    let _device = device();
+    let explained = mmapdemo(&["explain", "private-first-write-copies-page"])
+        .assert()
+        .success();
+    explained.stdout(
+        contains("before.a-pfn == kernel.pfn")
+            .and(contains("pfn 0x"))
+            .and(contains("verdict     holds")),
+    );
+}
+
+#[test]
+fn another_node_is_not_mistaken_for_the_device() {
+    let run = mmapdemo(&[
+        "run",
+        "--device",
+        "/dev/zero",
+        "shared-ipc-requires-map-shared",
+    ])
+    .assert();
+    run.code(1)
+        .stdout(contains("not as expected: shared-ipc-requires-map-shared"));
+}

@@ -1,0 +1,161 @@
+//! The reports, word for word, on evidence that is made up.
+//!
+//! `UPDATE_GOLDEN=1 cargo test` writes what the reports say now into `tests/data`; the change then shows
+//! in the diff.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "what helps a test may panic as the test may"
+)]
+
+use std::path::PathBuf;
+
+use mmapdemo::catalogue::Catalogue;
+use mmapdemo::claim::Setting;
+use mmapdemo::device::Device;
+use mmapdemo::error::{Error, Result};
+use mmapdemo::evidence::{CallEnd, Evidence, Fault, Touch};
+use mmapdemo::exit_code::ExitCode;
+use mmapdemo::experiment::Experiment;
+use mmapdemo::fixture::Fixture;
+use mmapdemo::report::style::Style;
+use mmapdemo::report::{explanation, json, ktap, terminal};
+use mmapdemo::run::{Finding, Summary, run};
+
+const CLAIMS: &str = include_str!("data/claims-made-up.toml");
+
+const EXPERIMENTS: [&Experiment; 2] = [
+    &Experiment {
+        name: "told",
+        summary: "Sees what the test tells it to see.",
+        run: told,
+    },
+    &Experiment {
+        name: "broken",
+        summary: "Breaks.",
+        run: |_| {
+            Err(Error::Gone {
+                who: "the reader".to_owned(),
+                what: "it read # 1".to_owned(),
+            })
+        },
+    },
+];
+
+fn told(_: &Fixture) -> Result<Evidence> {
+    let mut evidence = Evidence::new();
+    evidence.note("writer.map", CallEnd::Ok);
+    evidence.note("writer.bytes", &b"hello"[..]);
+    evidence.note("reader.bytes", &b"hello"[..]);
+    evidence.note(
+        "readonly.store",
+        Touch::Faulted(Fault::from_raw(11, 2, 0x7f00_007b)),
+    );
+    evidence.note("first.faults", 1);
+    evidence.note("second.faults", 0);
+    evidence.note("rare.count", 0);
+    Ok(evidence)
+}
+
+/// Runs the made-up claims and hands the findings to `look`.
+fn with_findings(look: impl FnOnce(&[Finding<'_>])) {
+    let catalogue = Catalogue::parse(CLAIMS, &EXPERIMENTS).unwrap();
+    let claims = catalogue.select(&[]).unwrap();
+    let fixture = Fixture::new(Device::new("/dev/no-such-device")).unwrap();
+    look(&run(&claims, &EXPERIMENTS, &fixture, |_| {}));
+}
+
+fn compare_with_golden(name: &str, text: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/data")
+        .join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(text, golden, "{} is different", path.display());
+}
+
+#[test]
+fn terminal_groups_by_verdict_and_puts_false_claims_first() {
+    with_findings(|findings| {
+        let text = terminal::render(findings.len(), findings, Style::Plain);
+        compare_with_golden("report.txt", &text);
+    });
+}
+
+#[test]
+fn colours_change_no_word() {
+    with_findings(|findings| {
+        let coloured = terminal::render(findings.len(), findings, Style::Coloured);
+        assert!(
+            coloured.contains("\u{1b}[31mmade-it-is-false\u{1b}[0m"),
+            "{coloured}"
+        );
+        let mut plain = String::new();
+        for (index, part) in coloured.split('\u{1b}').enumerate() {
+            let words = part.split_once('m').map_or("", |(_code, words)| words);
+            plain.push_str(if index == 0 { part } else { words });
+        }
+        assert_eq!(
+            plain,
+            terminal::render(findings.len(), findings, Style::Plain)
+        );
+    });
+}
+
+#[test]
+fn ktap_says_ok_only_to_expected_verdicts_and_skips() {
+    with_findings(|findings| {
+        let mut text = ktap::head(findings.len());
+        for (index, finding) in findings.iter().enumerate() {
+            text += &ktap::line(index + 1, finding);
+        }
+        compare_with_golden("report.ktap", &text);
+    });
+}
+
+#[test]
+fn json_has_all_evidence_and_a_schema_version() {
+    with_findings(|findings| {
+        let setting = Setting {
+            release: "7.3.4",
+            node: "/dev/mmapdemo",
+        };
+        let text = json::render(&setting, findings.len(), findings).unwrap() + "\n";
+        compare_with_golden("report.json", &text);
+    });
+}
+
+#[test]
+fn explanations_show_evidence_beside_predictions() {
+    with_findings(|findings| {
+        let mut text = String::new();
+        for finding in findings {
+            let name = &finding.claim.experiment;
+            let experiment = EXPERIMENTS
+                .iter()
+                .find(|experiment| experiment.name == name);
+            text += &explanation::render(finding, experiment.copied(), Style::Plain);
+            text.push('\n');
+        }
+        compare_with_golden("report.explain", &text);
+    });
+}
+
+#[test]
+fn every_way_to_end_is_counted() {
+    with_findings(|findings| {
+        let summary = Summary::of(findings.len(), findings);
+        let expected = Summary {
+            planned: 7,
+            run: 5,
+            as_expected: 3,
+            not_as_expected: 2,
+            skipped: 1,
+            broke: 1,
+        };
+        assert_eq!(summary, expected);
+        assert_eq!(ExitCode::from(summary), ExitCode::LabBroke);
+    });
+}
