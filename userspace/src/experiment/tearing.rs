@@ -23,7 +23,7 @@ const ENOUGH: u64 = 10;
 /// Snapshots after which what was never seen is taken not to happen.
 const SNAPSHOTS: u64 = 200_000;
 /// Hardly ever needed: other load on the machine can keep two CPUs of a guest from running at the same time.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(20);
 
 // Counters.
 const TAKEN: usize = 0;
