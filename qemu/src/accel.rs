@@ -90,18 +90,14 @@ pub fn choose(wish: Wish, qemu: &QemuProgram, answers: &Path) -> Result<Choice> 
         return Ok(choice);
     }
     let key = Key::of(qemu)?;
-    let probe = match Answer::read(answers, &key) {
-        Some(probe) => probe,
-        None => {
-            let probe = probe(qemu, Accel::Kvm, ROM_LIMIT)?;
-            // Without a place to keep the answer, the next run asks again.
-            let _ = Answer {
-                key,
-                probe: probe.clone(),
-            }
-            .write(answers);
-            probe
-        }
+    let probe = if let Some(probe) = Answer::read(answers, &key) {
+        probe
+    } else {
+        let probe = probe(qemu, Accel::Kvm, ROM_LIMIT)?;
+        let answer = Answer { key, probe };
+        // Without a place to keep the answer, the next run asks again.
+        let _ = answer.write(answers);
+        answer.probe
     };
     decide(wish, &kvm, Some(&probe))?.context("failed to choose an accelerator")
 }

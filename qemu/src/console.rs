@@ -163,9 +163,9 @@ impl Console {
         self.death.as_ref()
     }
 
-    /// Everything so far. What is not UTF-8 is replaced.
+    /// Everything so far, with plain ends of lines. What is not UTF-8 is replaced.
     #[must_use]
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes).replace("\r\n", "\n")
     }
 }

@@ -51,7 +51,7 @@ const SOURCES: [&str; 14] = [
 const RUST_STEPS: u64 = 24;
 
 /// Changes whenever the lines of this file that shape the tree do.
-const RECIPE: &str = "kernel 1";
+const RECIPE: &str = "kernel 2";
 
 /// What it takes to build a module for a kernel, and to boot that kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -296,7 +296,7 @@ crates:
 const RUSTC: &str = "\
 #!/bin/sh
 case \" $* \" in
-*' --crate-type proc-macro '*|*' --out-dir ./rust/host '*) exec rustc \"$@\" -Copt-level=0 ;;
+*' --emit=link='*) exec rustc \"$@\" -Copt-level=0 ;;
 *) exec rustc \"$@\" ;;
 esac
 ";
@@ -332,16 +332,23 @@ fn compile_crates(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &St
     remove_objects(&tree.join("build/rust"))
 }
 
-/// A module needs the crates' metadata and procedural macros, and none of their object code.
+/// A module needs the crates' metadata and procedural macros, neither their object code nor what the
+/// procedural macros were linked from.
 fn remove_objects(crates: &Path) -> Result<()> {
-    let host = crates.join("host");
-    fs::remove_dir_all(&host).with_context(|| format!("failed to remove {}", host.display()))?;
-    let context = || format!("failed to read {}", crates.display());
-    for entry in fs::read_dir(crates).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        if path.extension().is_some_and(|extension| extension == "o") {
-            fs::remove_file(&path)
-                .with_context(|| format!("failed to remove {}", path.display()))?;
+    let context = |path: &Path| format!("failed to remove the objects below {}", path.display());
+    // Linux 7.3 puts the libraries of the procedural macros there, 7.2 beside the rest.
+    for dir in [crates.to_owned(), crates.join("host")] {
+        let Ok(entries) = fs::read_dir(&dir) else {
+            continue;
+        };
+        for entry in entries {
+            let path = entry.with_context(|| context(&dir))?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "o" || extension == "rlib")
+            {
+                fs::remove_file(&path).with_context(|| context(&path))?;
+            }
         }
     }
     Ok(())

@@ -47,7 +47,7 @@ impl fmt::Display for Accel {
 
 /// The descriptor under which QEMU finds the initramfs: a file that has no name, so that none is left
 /// behind, whatever becomes of the lab. The channels come before it, from 3 on.
-pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::ALL.len() as RawFd;
+pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::Terminal as RawFd + 1;
 
 /// The first descriptor that is not a standard stream.
 const FIRST_CHANNEL_FD: RawFd = 3;
@@ -207,6 +207,8 @@ impl Machine {
             "audit=0",
             // Debian zeroes every page it hands out, which would hide a driver that forgets to.
             "init_on_alloc=0",
+            // A task that blocks for ever is reported, with its stack, before the deadlines pass.
+            "sysctl.kernel.hung_task_timeout_secs=10",
         ];
         let extra = self.extra_cmdline.iter().map(String::as_str);
         parameters

@@ -6,18 +6,15 @@ use std::io::{self, Read};
 /// No UTF-8 text has this byte, so that looking for it is quick where the output is text.
 const FIRST: u8 = 0xff;
 
-/// How many random bytes make it certain that no output has the mark by chance.
-const RANDOM_LEN: usize = 16;
-
-/// A name that no other run has, in hexadecimal digits.
+/// A name that no other run has: 128 random bits in hexadecimal, which no output has by chance.
 ///
 /// # Errors
 ///
 /// When there is no `/dev/urandom`.
 pub fn random_name() -> io::Result<String> {
-    let mut bytes = [0; RANDOM_LEN];
+    let mut bytes = [0; size_of::<u128>()];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// The mark with this name, as it is written.

@@ -58,14 +58,15 @@ pub struct Deadlines {
 }
 
 impl Default for Deadlines {
-    /// Ten times what a slow machine was seen to need, and more where other runs may be in the way.
+    /// Ten times what a slow machine was seen to need, as other runs may be in the way; and for the
+    /// module, longer than the kernel takes to report a task that spins or blocks (about 20 s).
     fn default() -> Self {
         Self {
             start: Duration::from_secs(20),
             boot: Duration::from_secs(60),
-            load: Duration::from_secs(20),
+            load: Duration::from_secs(30),
             program: Some(Duration::from_secs(300)),
-            unload: Duration::from_secs(20),
+            unload: Duration::from_secs(30),
             drain: Duration::from_secs(20),
             power_off: Duration::from_secs(20),
         }

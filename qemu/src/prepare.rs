@@ -53,12 +53,26 @@ pub struct Request<'a> {
 }
 
 impl Resolution {
-    /// What an earlier run has resolved, if it did.
+    /// What an earlier run has resolved, if it did: for `wanted`, or for `stock` if that is the same.
     #[must_use]
     pub fn load(layout: &Layout, wanted: &Wanted) -> Option<Self> {
+        let stock = || Self::load_file(layout, Wanted::Stock.name());
+        Self::load_file(layout, wanted.name())
+            .or_else(|| stock().filter(|stock| stock.release.series == wanted.name()))
+    }
+
+    fn load_file(layout: &Layout, name: &str) -> Option<Self> {
         // A file that cannot be read or understood is made again, at the price of asking the archive.
-        let text = fs::read(layout.resolution(wanted.name())).ok()?;
-        serde_json::from_slice(&text).ok()
+        serde_json::from_slice(&fs::read(layout.resolution(name)).ok()?).ok()
+    }
+
+    /// The toolchain of any earlier resolution: one toolchain is enough for all kernels.
+    fn known_toolchain(layout: &Layout) -> Option<Vec<Package>> {
+        let names = [Wanted::Stock.name()].into_iter().chain(release::TESTED);
+        names
+            .filter_map(|name| Self::load_file(layout, name))
+            .map(|known| known.toolchain)
+            .next()
     }
 
     fn ask(
@@ -71,9 +85,10 @@ impl Resolution {
         let apt = Apt::open(&layout.apt(), request.mirror, stop)?;
         apt.update(stop)?;
         let release = release::choose(request.wanted, &release::offered(&apt, stop)?)?;
+        let known = Self::known_toolchain(layout).filter(|_| !request.update);
         let resolution = Self {
             kernel: apt.exact(&StockKernel::packages(&release), stop)?,
-            toolchain: Sysroot::resolve(&apt, stop)?,
+            toolchain: known.map_or_else(|| Sysroot::resolve(&apt, stop), Ok)?,
             release,
             asked: SystemTime::now(),
         };
