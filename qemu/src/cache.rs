@@ -2,12 +2,22 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::lock::Lock;
 use crate::progress::Progress;
 use crate::seal::{self, Check};
+
+/// What the names of entries begin with.
+const ENTRIES: [&str; 2] = ["sysroot-", "linux-"];
+
+/// The suffix of an entry's lock file.
+const LOCK: &str = ".lock";
+
+/// The suffix of an entry that is being made.
+const PARTIAL: &str = ".partial";
 
 /// What is known of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +60,7 @@ pub fn make(
     if state(dir)? == Entry::Whole {
         return Ok(());
     }
-    let _lock = Lock::take(&beside(dir, ".lock"), what, progress)?;
+    let _lock = Lock::take(&beside(dir, LOCK), what, progress)?;
     match state(dir)? {
         Entry::Whole => return Ok(()),
         Entry::Absent => {}
@@ -63,7 +73,7 @@ pub fn make(
         }
     }
     remove(dir)?;
-    let partial = Partial(beside(dir, ".partial"));
+    let partial = Partial(beside(dir, PARTIAL));
     remove(&partial.0)?;
     fs::create_dir_all(&partial.0)
         .with_context(|| format!("failed to make {}", partial.0.display()))?;
@@ -83,6 +93,56 @@ fn beside(dir: &Path, suffix: &str) -> PathBuf {
     let mut name = dir.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// Says that this run uses the entry at `dir`, so that no other removes it.
+///
+/// # Errors
+///
+/// When its lock file cannot be opened.
+pub fn hold(dir: &Path) -> Result<Lock> {
+    Lock::share(&beside(dir, LOCK))
+}
+
+/// Removes the entries of `cache` that nobody has used for `age` and that are not among `kept`; returns
+/// their directories. What another run uses stays.
+///
+/// # Errors
+///
+/// When the cache cannot be read, or an entry cannot be removed.
+pub fn prune(cache: &Path, kept: &[&Path], age: Duration) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::new();
+    let context = || format!("failed to read {}", cache.display());
+    for entry in fs::read_dir(cache).with_context(context)? {
+        let lock_path = entry.with_context(context)?.path();
+        let Some(dir) = lock_path
+            .to_str()
+            .and_then(|path| path.strip_suffix(LOCK))
+            .map(PathBuf::from)
+        else {
+            continue;
+        };
+        let is_entry = ENTRIES.iter().any(|prefix| {
+            dir.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        });
+        let used = fs::metadata(&lock_path).and_then(|metadata| metadata.modified());
+        let idle = used
+            .ok()
+            .and_then(|used| used.elapsed().ok())
+            .unwrap_or_default();
+        if !is_entry || kept.contains(&dir.as_path()) || idle < age {
+            continue;
+        }
+        if let Some(_lock) = Lock::take_if_free(&lock_path)? {
+            remove(&dir)?;
+            remove(&beside(&dir, PARTIAL))?;
+            fs::remove_file(&lock_path)
+                .with_context(|| format!("failed to remove {}", lock_path.display()))?;
+            removed.push(dir);
+        }
+    }
+    Ok(removed)
 }
 
 /// A half-made entry; dropping it removes what is still there.
@@ -120,12 +180,41 @@ mod tests {
             bail!("no space")
         });
         assert_eq!(failed.unwrap_err().to_string(), "no space");
-        assert!(!dir.exists() && !beside(&dir, ".partial").exists());
+        assert!(!dir.exists() && !beside(&dir, PARTIAL).exists());
         make(&dir, "test", &progress, |root| {
             Ok(fs::write(root.join("whole"), "x")?)
         })
         .unwrap();
         assert_eq!(state(&dir).unwrap(), Entry::Whole);
+    }
+
+    #[test]
+    fn what_is_kept_held_or_young_is_not_pruned() {
+        let tmp = tempfile::tempdir().unwrap();
+        let progress = Progress::new(true);
+        let [kept, held, old] = ["linux-7.3.4-a", "linux-7.3.4-b", "sysroot-c"].map(|name| {
+            let dir = tmp.path().join(name);
+            make(&dir, "test", &progress, |root| {
+                Ok(fs::write(root.join("file"), "x")?)
+            })
+            .unwrap();
+            dir
+        });
+        fs::create_dir(tmp.path().join("packages")).unwrap();
+        assert!(
+            prune(tmp.path(), &[], Duration::from_secs(3600))
+                .unwrap()
+                .is_empty()
+        );
+        let lock = hold(&held).unwrap();
+        assert_eq!(
+            prune(tmp.path(), &[&kept], Duration::ZERO).unwrap(),
+            std::slice::from_ref(&old)
+        );
+        assert!(kept.exists() && held.exists() && !old.exists());
+        drop(lock);
+        assert_eq!(prune(tmp.path(), &[&kept], Duration::ZERO).unwrap(), [held]);
+        assert!(tmp.path().join("packages").exists());
     }
 
     #[test]

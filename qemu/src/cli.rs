@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::accel::Wish;
 use crate::machine::Accel;
-use crate::release::Wanted;
+use crate::release::{TESTED, Wanted};
 
 /// What every help text ends with.
 const EXIT_STATUSES: &str = "\
@@ -65,9 +65,11 @@ pub enum Command {
     /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
     Shell(Shell),
     /// Check the driver's sources: CLIPPY=1 with warnings denied, and rustfmt.
-    Check(KernelArgs),
+    Check(Check),
     /// Run the tests that need the guest.
     Test(Test),
+    /// Remove from the cache what no clone refers to or uses; what is left is what the next run needs.
+    Clean,
 }
 
 const EXEC_EXAMPLES: &str = "\
@@ -221,15 +223,51 @@ pub struct Shell {
     pub insmod_args: Vec<String>,
 }
 
+/// `lab check`.
+#[derive(Clone, Debug, Args)]
+pub struct Check {
+    /// Kernels and mirror.
+    #[command(flatten)]
+    pub kernels: Kernels,
+}
+
+/// Several kernels.
+#[derive(Clone, Debug, Args)]
+pub struct Kernels {
+    /// One of the kernels; may be repeated. All tested series, if none is named.
+    #[arg(long = "kernel", value_name = "stock|X.Y|DIR", value_parser = parse_kernel)]
+    named: Vec<Kernel>,
+    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
+    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
+    mirror: Option<String>,
+}
+
+impl Kernels {
+    /// The kernels, one by one.
+    #[must_use]
+    pub fn each(&self) -> Vec<KernelArgs> {
+        let tested = TESTED.map(|series| Kernel::Debian(Wanted::Series(series.to_owned())));
+        let kernels = if self.named.is_empty() {
+            &tested[..]
+        } else {
+            &self.named
+        };
+        kernels
+            .iter()
+            .map(|kernel| KernelArgs {
+                kernel: kernel.clone(),
+                mirror: self.mirror.clone(),
+            })
+            .collect()
+    }
+}
+
 /// `lab test`.
 #[derive(Clone, Debug, Args)]
 pub struct Test {
-    /// Test on these kernels, one after another; all tested series, if none is named.
-    #[arg(long = "kernel", value_name = "stock|X.Y|DIR", value_parser = parse_kernel)]
-    pub kernels: Vec<Kernel>,
-    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
-    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
-    pub mirror: Option<String>,
+    /// Kernels and mirror.
+    #[command(flatten)]
+    pub kernels: Kernels,
     /// What executes the guest's instructions.
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,

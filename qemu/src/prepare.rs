@@ -1,8 +1,8 @@
 //! `lab prepare`: from Debian's archive to a sysroot and a kernel tree, in the user's cache.
 
 use std::fs;
-use std::path::Path;
-use std::time::SystemTime;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,9 @@ pub struct Resolution {
     /// When the archive was asked.
     pub asked: SystemTime,
 }
+
+/// How long an entry of the cache stays although nothing refers to it: another clone may still use it.
+const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A toolchain, and a kernel tree prepared by it.
 #[derive(Clone, Debug)]
@@ -168,7 +171,30 @@ pub fn prepare(
     })?;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
+    clean(layout, KEEP)?;
     Ok(prepared)
+}
+
+/// Removes what no resolution refers to, no run uses and nobody has used for `age`: entries of the cache,
+/// and packages. Returns the removed entries.
+///
+/// # Errors
+///
+/// When something cannot be read or removed.
+pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
+    let names = [Wanted::Stock.name()].into_iter().chain(release::TESTED);
+    let known: Vec<_> = names
+        .filter_map(|name| Resolution::load_file(layout, name))
+        .collect();
+    let entries: Vec<_> = known
+        .iter()
+        .map(|resolution| resolution.entries(layout))
+        .collect();
+    let kept: Vec<&Path> = entries
+        .iter()
+        .flat_map(|prepared| [prepared.sysroot.root.as_path(), &prepared.kernel.dir])
+        .collect();
+    cache::prune(&layout.cache, &kept, age)
 }
 
 /// Prepares the toolchain alone, for a kernel that is there already.

@@ -7,11 +7,14 @@ mod shell;
 mod test;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Check, Cli, Command};
 use crate::exit_code::ExitCode as Code;
+use crate::failure::Failure;
+use crate::prepare;
 use crate::progress::Progress;
 use crate::workshop::Workshop;
 
@@ -42,13 +45,34 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Run(args) => run::run(&workshop, args).map(Into::into),
         Command::Exec(args) => Ok(exec::exec(&workshop, args)),
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
-        Command::Check(args) => {
-            let target = workshop.prepare(args, false)?;
-            let stage = progress.stage(format!("check the driver for {}", target.kernel.release));
-            workshop.builder(&target).check(&workshop.stop)?;
-            stage.done();
-            Ok(Code::AsExpected.into())
-        }
+        Command::Check(args) => check(&workshop, args).map(Into::into),
+        Command::Clean => clean(&workshop).map(Into::into),
         Command::Test(args) => test::test(&workshop, args).map(Into::into),
     }
+}
+
+/// `lab check`.
+fn check(workshop: &Workshop<'_>, args: &Check) -> Result<Code> {
+    let mut code = Code::Skipped;
+    for kernel in args.kernels.each() {
+        let target = match workshop.prepare(&kernel, false) {
+            Err(error) if matches!(error.downcast_ref(), Some(Failure::Unavailable(_))) => {
+                println!("{}: UNAVAILABLE, not checked: {error:#}", kernel.kernel);
+                continue;
+            }
+            target => target?,
+        };
+        workshop.builder(&target).check(&workshop.stop)?;
+        println!("{}: the driver is clean", target.kernel.release);
+        code = Code::AsExpected;
+    }
+    Ok(code)
+}
+
+/// `lab clean`.
+fn clean(workshop: &Workshop<'_>) -> Result<Code> {
+    for dir in prepare::clean(&workshop.layout, Duration::ZERO)? {
+        println!("removed {}", dir.display());
+    }
+    Ok(Code::AsExpected)
 }

@@ -7,12 +7,14 @@ use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::accel;
+use crate::cache;
 use crate::cli::{AccelChoice, Kernel, KernelArgs};
 use crate::host;
 use crate::initramfs::{self, BasePrograms, GuestFile};
 use crate::job::MODULE_PATH;
 use crate::kernel::KernelTree;
 use crate::layout::Layout;
+use crate::lock::Lock;
 use crate::machine::Machine;
 use crate::module::{Builder, KernelModule};
 use crate::own_kernel;
@@ -43,12 +45,15 @@ pub struct Workshop<'a> {
 }
 
 /// A kernel, and the toolchain for it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Target {
     /// The toolchain and QEMU.
     pub sysroot: Sysroot,
     /// The kernel.
     pub kernel: KernelTree,
+    /// Keeps other runs from removing the two.
+    #[expect(dead_code, reason = "held for its Drop")]
+    held: Vec<Lock>,
 }
 
 /// Everything that a guest is made of.
@@ -96,12 +101,22 @@ impl<'a> Workshop<'a> {
         if let Some(dir) = own {
             let sysroot = prepare::toolchain(&self.layout, &request, self.progress, &self.stop)?;
             let kernel = own_kernel::describe(dir, &sysroot, &self.stop)?;
-            return Ok(Target { sysroot, kernel });
+            let held = vec![cache::hold(&sysroot.root)?];
+            return Ok(Target {
+                sysroot,
+                kernel,
+                held,
+            });
         }
         let prepared = prepare::prepare(&self.layout, &request, self.progress, &self.stop)?;
+        let held = vec![
+            cache::hold(&prepared.sysroot.root)?,
+            cache::hold(&prepared.kernel.dir)?,
+        ];
         Ok(Target {
             sysroot: prepared.sysroot,
             kernel: prepared.kernel.tree(),
+            held,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
-use crate::cli::{AccelChoice, Kernel, KernelArgs, Test};
+use crate::cli::{AccelChoice, KernelArgs, Test};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
@@ -15,7 +15,6 @@ use crate::job::{Job, Module, Program, Work};
 use crate::libtest::Tally;
 use crate::outcome::Outcome;
 use crate::programs::TestProgram;
-use crate::release::{TESTED, Wanted};
 use crate::report::Report;
 use crate::session::{self, Guest, Streams};
 use crate::workshop::{Workshop, module_file, program_timeout};
@@ -46,20 +45,9 @@ struct Score {
 ///
 /// When the tests do not compile, or a guest cannot be made or started.
 pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
-    let kernels = if args.kernels.is_empty() {
-        TESTED
-            .map(|series| Kernel::Debian(Wanted::Series(series.to_owned())))
-            .to_vec()
-    } else {
-        args.kernels.clone()
-    };
     let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
     let mut scores = Vec::new();
-    for kernel in kernels {
-        let kernel = KernelArgs {
-            kernel,
-            mirror: args.mirror.clone(),
-        };
+    for kernel in args.kernels.each() {
         scores.push(on_kernel(workshop, &kernel, args.accel, &tests)?);
     }
     Ok(summarise(&scores))
