@@ -1,6 +1,5 @@
 //! App: does what the command line says.
 
-use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,7 +13,7 @@ use crate::exit_code::ExitCode;
 use crate::experiment::{self, Experiment};
 use crate::fixture::Fixture;
 use crate::report::style::Style;
-use crate::report::{explanation, json, ktap, terminal};
+use crate::report::{explanation, json, ktap, listing, terminal};
 use crate::run::{Outcome, Summary, run as run_claims};
 use crate::{actor, claims_of_the_documents, message};
 
@@ -170,7 +169,7 @@ impl Ktap {
 fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
     let catalogue = catalogue(cli, &experiment::all())?;
     let style = Style::for_stdout(cli.color);
-    let wanted = |claim: &&Claim| {
+    let wanted = |claim: &Claim| {
         options
             .verdict
             .is_none_or(|verdict| claim.expected == verdict.into())
@@ -188,12 +187,7 @@ fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
                     .any(|source| source.document == *document)
             })
     };
-    let mut text = String::new();
-    for claim in catalogue.claims.iter().filter(wanted) {
-        let expected = style.mark(claim.expected.into(), &format!("{:24}", claim.expected));
-        let _ = writeln!(text, "{expected}  {:40}  {}", claim.id, claim.statement);
-    }
-    print(&text)?;
+    print(&listing::render(&catalogue, wanted, style))?;
     Ok(ExitCode::AsExpected)
 }
 

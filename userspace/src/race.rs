@@ -64,9 +64,9 @@ pub fn run(
         };
         let cpu = fixture.cpus.get(index % fixture.cpus.len().max(1)).copied();
         let race = || {
-            pin(cpu)?;
-            lane.meet()?;
-            body(&lane)
+            pin(cpu)
+                .and_then(|()| lane.meet())
+                .and_then(|_| body(&lane))
         };
         running.push(Process::fork(format!("racer {index}"), || match race() {
             Ok(()) => 0,
@@ -77,14 +77,12 @@ pub fn run(
         })?);
     }
     for (index, racer) in running.into_iter().enumerate() {
-        match racer.wait(limit + TURN)? {
-            End::Exited(0) => {}
-            end => {
-                return Err(Error::Gone {
-                    who: format!("racer {index} ({end:?})"),
-                    what: "the end of the race".to_owned(),
-                });
-            }
+        let end = racer.wait(limit + TURN)?;
+        if end != End::Exited(0) {
+            return Err(Error::Gone {
+                who: format!("racer {index} ({end:?})"),
+                what: "the end of the race".to_owned(),
+            });
         }
     }
     Ok(Tally(board))

@@ -3,5 +3,6 @@
 pub mod explanation;
 pub mod json;
 pub mod ktap;
+pub mod listing;
 pub mod style;
 pub mod terminal;

@@ -253,7 +253,7 @@ impl Mapping {
         let at = self.at(offset, size_of::<u64>())?;
         let value: u64;
         // SAFETY: `at` is the begin of 8 bytes inside the mapping. Rust has no load of its own that may
-        // be misaligned and must be a single one; x86-64 allows it (Intel SDM vol. 3, 11.1.1).
+        // be misaligned and must be a single one; x86-64 allows it (Intel SDM vol. 3, "Guaranteed Atomic Operations").
         unsafe { asm!("mov {}, [{}]", out(reg) value, in(reg) at, options(nostack, readonly)) };
         Ok(value)
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::claim::{Part, Source};
 use crate::evidence::Observation;
 use crate::experiment::Experiment;
+use crate::need::Need;
 use crate::report::style::{Mark, Style};
 use crate::run::{Finding, Outcome};
 use crate::verdict::{Check, Verdict, checks};
@@ -24,6 +25,10 @@ pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Sty
     field(&mut text, "sources", &sources.join("; "));
     if let Some(experiment) = experiment {
         field(&mut text, "experiment", experiment.summary);
+    }
+    let needs: Vec<_> = claim.needs.iter().map(Need::to_string).collect();
+    if !needs.is_empty() {
+        field(&mut text, "needs", &needs.join(", "));
     }
     match &finding.result {
         Outcome::Skipped(reason) => field(&mut text, "not run", reason),
