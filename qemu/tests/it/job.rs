@@ -1,0 +1,97 @@
+//! What host and guest say to each other.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use lab::job::{Command, Event, Job, Module, Order, Program, Refusal, Shell, WindowSize, Work};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn there_and_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+    value: &T,
+) -> String {
+    let text = serde_json::to_string(value).unwrap();
+    assert_eq!(&serde_json::from_str::<T>(&text).unwrap(), value);
+    assert!(!text.contains('\n'), "one line each: {text}");
+    text
+}
+
+#[test]
+fn order_survives_the_way_with_arguments_that_are_not_utf8() {
+    let mut program = Program::new([OsString::from("cat"), OsString::from_vec(vec![b'a', 0xff])]);
+    program.env.push(("KEY".into(), "value with spaces".into()));
+    let work = Work::Programs(vec![program]);
+    let job = Job {
+        module: Some(Module::mmapdemo("pages=2")),
+        work,
+    };
+    let text = there_and_back(&Order {
+        job,
+        mark: "0f".into(),
+    });
+    assert!(text.contains(r#"["cat",[97,255]]"#), "{text}");
+}
+
+#[test]
+fn order_for_a_shell_survives_the_way() {
+    let size = WindowSize {
+        rows: 40,
+        columns: 120,
+    };
+    let work = Work::Shell(Shell {
+        term: "xterm".into(),
+        size,
+    });
+    there_and_back(&Order {
+        job: Job { module: None, work },
+        mark: String::new(),
+    });
+}
+
+#[test]
+fn every_event_survives_the_way() {
+    let refusal = Refusal {
+        errno: 8,
+        text: "Exec format error (os error 8)".into(),
+    };
+    for event in [
+        Event::Ready {
+            release: "7.3.4".into(),
+            uptime_ms: 1620,
+            taint: 0,
+        },
+        Event::ModuleLoaded,
+        Event::ModuleRefused(refusal.clone()),
+        Event::Started { program: 0 },
+        Event::NotStarted {
+            program: 1,
+            refusal: refusal.clone(),
+        },
+        Event::Exited {
+            program: 0,
+            code: 42,
+        },
+        Event::Signaled {
+            program: 0,
+            signal: 11,
+        },
+        Event::Leftovers { count: 2 },
+        Event::ModuleUnloaded,
+        Event::UnloadRefused(refusal),
+        Event::ModuleGone,
+        Event::Failed { why: "a\nb".into() },
+        Event::Down { taint: 12288 },
+    ] {
+        there_and_back(&event);
+    }
+}
+
+#[test]
+fn commands_survive_the_way() {
+    there_and_back(&Command::Bye);
+    let text = there_and_back(&Command::Resize(WindowSize {
+        rows: 1,
+        columns: 2,
+    }));
+    assert_eq!(text, r#"{"command":"resize","rows":1,"columns":2}"#);
+}

@@ -1,0 +1,94 @@
+//! QEMU's command line.
+
+use lab::machine::{Accel, Channel, INITRAMFS_FD, Machine, QemuProgram};
+
+fn machine(accel: Accel) -> Machine {
+    Machine {
+        qemu: QemuProgram {
+            argv_prefix: vec!["qemu".into()],
+            env: Vec::new(),
+        },
+        kernel: "/a path, with spaces/vmlinux".into(),
+        accel,
+        memory_mib: 512,
+        nr_cpus: 2,
+        extra_cmdline: vec!["quiet".into()],
+    }
+}
+
+fn args(accel: Accel) -> Vec<String> {
+    machine(accel)
+        .args()
+        .into_iter()
+        .map(|arg| arg.into_string().unwrap())
+        .collect()
+}
+
+const ARGS: &str = "\
+-M pc
+-m 512M
+-nodefaults
+-no-user-config
+-display none
+-no-reboot
+-accel tcg,thread=multi
+-cpu max
+-smp 2
+-kernel /a path, with spaces/vmlinux
+-initrd /proc/self/fd/11
+-append console=ttyS0 earlyprintk=serial,ttyS0 loglevel=7 oops=panic panic=-1 cryptomgr.notests \
+mitigations=off nokaslr tsc=reliable no_timer_check audit=0 init_on_alloc=0 \
+sysctl.kernel.hung_task_timeout_secs=10 quiet
+-chardev socket,id=monitor,fd=3
+-chardev socket,id=console,fd=4
+-chardev socket,id=control,fd=5
+-chardev socket,id=stdout,fd=6
+-chardev socket,id=stderr,fd=7
+-chardev socket,id=ktap,fd=8
+-chardev socket,id=stdin,fd=9
+-chardev socket,id=terminal,fd=10
+-mon chardev=monitor,mode=control
+-device isa-serial,chardev=console
+-device virtio-serial-pci,ioeventfd=off
+-device virtconsole,nr=0,chardev=terminal
+-device virtserialport,chardev=control,name=lab.control
+-device virtserialport,chardev=stdout,name=lab.stdout
+-device virtserialport,chardev=stderr,name=lab.stderr
+-device virtserialport,chardev=ktap,name=lab.ktap
+-device virtserialport,chardev=stdin,name=lab.stdin";
+
+#[test]
+fn command_line_is_this_one() {
+    let expected: Vec<&str> = ARGS
+        .lines()
+        .flat_map(|line| {
+            line.split_once(' ')
+                .map_or(vec![line], |(name, value)| vec![name, value])
+        })
+        .collect();
+    assert_eq!(args(Accel::Tcg), expected);
+}
+
+#[test]
+fn kvm_changes_the_processor_only() {
+    let changed: Vec<(String, String)> = args(Accel::Tcg)
+        .into_iter()
+        .zip(args(Accel::Kvm))
+        .filter(|(tcg, kvm)| tcg != kvm)
+        .collect();
+    let pair = |tcg: &str, kvm: &str| (tcg.to_owned(), kvm.to_owned());
+    assert_eq!(
+        changed,
+        [pair("tcg,thread=multi", "kvm"), pair("max", "host")]
+    );
+}
+
+#[test]
+fn no_two_channels_share_a_descriptor() {
+    let mut fds: Vec<i32> = Channel::ALL
+        .iter()
+        .map(|channel| channel.child_fd())
+        .collect();
+    fds.push(INITRAMFS_FD);
+    assert_eq!(fds, (3..12).collect::<Vec<_>>());
+}

@@ -1,0 +1,18 @@
+//! Tests of the lab on the host: on saved logs and stand-ins, without a guest, in seconds.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "what tests share ends like a test: by a panic"
+)]
+
+mod accel;
+mod console;
+mod initramfs;
+mod job;
+mod ktap;
+mod machine;
+mod mark;
+mod outcome;
+mod saved;
+mod session;
+mod vmlinux;

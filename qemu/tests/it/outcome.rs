@@ -1,0 +1,506 @@
+//! The judgement over everything that was seen of a run.
+
+use lab::console::Allowance;
+use lab::job::{Event, Job, Module, Program, Refusal, Shell, WindowSize, Work};
+use lab::outcome::{End, Observed, Outcome, judge};
+use lab::phase::Phase;
+
+use crate::saved::saved;
+
+/// The flags that the module itself causes: from outside the tree, not signed.
+const OUR_TAINT: u64 = 0x3000;
+
+/// What was seen, to be spoilt by a test.
+struct Run {
+    job: Job,
+    events: Vec<Event>,
+    console: String,
+    ktap: String,
+    output_complete: bool,
+    end: End,
+    phase: Phase,
+    allowed: Vec<Allowance>,
+}
+
+impl Run {
+    /// A run of one program, with results, in which all is well.
+    fn good() -> Self {
+        let mut program = Program::new(["mmapdemo", "run"]);
+        program.ktap = true;
+        Self {
+            job: Job {
+                module: Some(Module::mmapdemo("")),
+                work: Work::Programs(vec![program]),
+            },
+            events: vec![
+                Event::Ready {
+                    release: "7.3.4".into(),
+                    uptime_ms: 1600,
+                    taint: 0,
+                },
+                Event::ModuleLoaded,
+                Event::Started { program: 0 },
+                Event::Exited {
+                    program: 0,
+                    code: 0,
+                },
+                Event::ModuleUnloaded,
+                Event::Down { taint: OUR_TAINT },
+            ],
+            console: saved("clean-7.3.log"),
+            ktap: saved("all-ok.ktap"),
+            output_complete: true,
+            end: End::QemuExited {
+                failure: None,
+                reason: Some("guest-shutdown".into()),
+            },
+            phase: Phase::PowerOff,
+            allowed: Vec::new(),
+        }
+    }
+
+    /// The same without a promise of results.
+    fn without_results() -> Self {
+        let mut run = Self::good();
+        run.job.work = Work::Programs(vec![Program::new(["true"])]);
+        run.ktap = String::new();
+        run
+    }
+
+    /// A run that ended in the middle of its program.
+    fn ended(end: End, console: &str) -> Self {
+        let mut run = Self::good();
+        run.events.truncate(3);
+        run.ktap = saved("fewer-than-planned.ktap");
+        Self {
+            console: saved(console),
+            end,
+            phase: Phase::Program(0),
+            ..run
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        judge(&Observed {
+            job: &self.job,
+            events: &self.events,
+            console: &self.console,
+            ktap: &self.ktap,
+            output_complete: self.output_complete,
+            end: &self.end,
+            phase: &self.phase,
+            allowed: &self.allowed,
+        })
+    }
+}
+
+fn refusal() -> Refusal {
+    Refusal {
+        errno: 8,
+        text: "Exec format error (os error 8)".into(),
+    }
+}
+
+fn reset() -> End {
+    End::QemuExited {
+        failure: None,
+        reason: Some("guest-reset".into()),
+    }
+}
+
+#[test]
+fn good_run_passes() {
+    assert_eq!(
+        Run::good().outcome(),
+        Outcome::Passed {
+            passed: 3,
+            skipped: 1
+        }
+    );
+}
+
+#[test]
+fn run_without_promised_results_completes_whatever_its_program_says() {
+    let mut run = Run::without_results();
+    assert_eq!(run.outcome(), Outcome::Completed);
+    run.events[3] = Event::Signaled {
+        program: 0,
+        signal: 11,
+    };
+    assert_eq!(run.outcome(), Outcome::Completed);
+}
+
+#[test]
+fn results_decide_when_the_lab_worked() {
+    let failed = vec!["private-write-is-invisible".to_owned()];
+    let cut =
+        "line 5: cut off in the middle of a line: \"ok 2 private-write-is-invisib\"".to_owned();
+    for (name, outcome) in [
+        ("not-ok.ktap", Outcome::Failed { failed, total: 3 }),
+        ("all-skipped.ktap", Outcome::Skipped { skipped: 2 }),
+        (
+            "fewer-than-planned.ktap",
+            Outcome::MissingTests {
+                planned: 4,
+                seen: 2,
+            },
+        ),
+        ("cut-off.ktap", Outcome::Unparsable { why: cut }),
+    ] {
+        let run = Run {
+            ktap: saved(name),
+            ..Run::good()
+        };
+        assert_eq!(run.outcome(), outcome, "{name}");
+    }
+    for ktap in ["", "KTAP version 1\n1..0\n"] {
+        assert_eq!(
+            Run {
+                ktap: ktap.into(),
+                ..Run::good()
+            }
+            .outcome(),
+            Outcome::NoTests
+        );
+    }
+}
+
+#[test]
+fn no_beginning_of_good_results_passes() {
+    let whole = saved("all-ok.ktap");
+    for len in 0..whole.len() {
+        let outcome = Run {
+            ktap: whole[..len].into(),
+            ..Run::good()
+        }
+        .outcome();
+        assert!(
+            matches!(
+                outcome,
+                Outcome::NoTests | Outcome::MissingTests { .. } | Outcome::Unparsable { .. }
+            ),
+            "{len}: {outcome}"
+        );
+    }
+}
+
+#[test]
+fn no_beginning_of_good_events_passes() {
+    for mut run in [Run::good(), Run::without_results()] {
+        while run.events.pop().is_some() {
+            let outcome = run.outcome();
+            assert!(
+                matches!(
+                    outcome,
+                    Outcome::Vanished { .. } | Outcome::DiedInBoot { .. }
+                ),
+                "{:?}: {outcome}",
+                run.events
+            );
+        }
+    }
+}
+
+#[test]
+fn status_that_belies_good_results_is_no_pass() {
+    for (event, passes) in [
+        (
+            Event::Exited {
+                program: 0,
+                code: 0,
+            },
+            true,
+        ),
+        (
+            Event::Exited {
+                program: 0,
+                code: 1,
+            },
+            false,
+        ),
+        (
+            Event::Exited {
+                program: 0,
+                code: 70,
+            },
+            false,
+        ),
+        (
+            Event::Signaled {
+                program: 0,
+                signal: 11,
+            },
+            false,
+        ),
+    ] {
+        let mut run = Run::good();
+        run.events[3] = event.clone();
+        let outcome = run.outcome();
+        assert_eq!(
+            matches!(outcome, Outcome::Passed { .. }),
+            passes,
+            "{event:?}: {outcome}"
+        );
+        assert_eq!(
+            matches!(outcome, Outcome::Contradicted { .. }),
+            !passes,
+            "{event:?}: {outcome}"
+        );
+    }
+}
+
+#[test]
+fn death_explains_everything_else() {
+    let oops = "BUG: kernel NULL pointer dereference, address: 0000000000000008".to_owned();
+    let panic = "Kernel panic - not syncing: sysrq triggered crash".to_owned();
+    let phase = Phase::Program(0);
+    let qemu_gave_up = End::QemuExited {
+        failure: Some("gave up with status 1".into()),
+        reason: None,
+    };
+    for end in [reset(), End::Dead, End::TimedOut, qemu_gave_up] {
+        let outcome = Run::ended(end.clone(), "oops-in-insmod.log").outcome();
+        assert_eq!(
+            outcome,
+            Outcome::Oopsed {
+                line: oops.clone(),
+                phase: phase.clone()
+            },
+            "{end:?}"
+        );
+        let outcome = Run::ended(end.clone(), "panic.log").outcome();
+        assert_eq!(
+            outcome,
+            Outcome::Panicked {
+                line: panic.clone(),
+                phase: phase.clone()
+            },
+            "{end:?}"
+        );
+    }
+}
+
+#[test]
+fn death_during_power_off_is_no_pass() {
+    let console = saved("clean-7.3.log") + &saved("panic.log");
+    assert!(matches!(
+        Run {
+            console,
+            ..Run::good()
+        }
+        .outcome(),
+        Outcome::Panicked { .. }
+    ));
+}
+
+#[test]
+fn death_before_init_is_ready_is_a_death_in_boot() {
+    let mut run = Run::ended(reset(), "no-init.log");
+    run.events.clear();
+    assert!(matches!(
+        run.outcome(),
+        Outcome::DiedInBoot { line: Some(_) }
+    ));
+    run.console = String::new();
+    assert_eq!(run.outcome(), Outcome::DiedInBoot { line: None });
+    run.end = End::TimedOut;
+    run.phase = Phase::Boot;
+    assert_eq!(run.outcome(), Outcome::TimedOut { phase: Phase::Boot });
+}
+
+#[test]
+fn end_without_a_death_is_told_by_what_ended() {
+    let phase = Phase::Program(0);
+    let outcome = |end| Run::ended(end, "clean-7.3.log").outcome();
+    let how = "was killed by signal 9".to_owned();
+    let killed = End::QemuExited {
+        failure: Some(how.clone()),
+        reason: None,
+    };
+    assert_eq!(
+        outcome(killed),
+        Outcome::QemuDied {
+            how,
+            phase: phase.clone()
+        }
+    );
+    let reason = Some("guest-reset".to_owned());
+    assert_eq!(
+        outcome(reset()),
+        Outcome::Vanished {
+            phase: phase.clone(),
+            reason
+        }
+    );
+    assert_eq!(outcome(End::TimedOut), Outcome::TimedOut { phase });
+    assert_eq!(outcome(End::Interrupted), Outcome::Interrupted);
+    assert_eq!(outcome(End::OutputClosed), Outcome::OutputClosed);
+}
+
+#[test]
+fn interruption_is_not_blamed_on_the_guest() {
+    assert_eq!(
+        Run::ended(End::Interrupted, "panic.log").outcome(),
+        Outcome::Interrupted
+    );
+}
+
+#[test]
+fn refused_module_is_not_a_missing_test() {
+    let mut run = Run {
+        ktap: String::new(),
+        console: saved("wrong-release.log"),
+        ..Run::good()
+    };
+    run.events.truncate(1);
+    run.events
+        .extend([Event::ModuleRefused(refusal()), Event::Down { taint: 0 }]);
+    assert_eq!(run.outcome(), Outcome::InsmodRefused(refusal()));
+}
+
+#[test]
+fn init_that_failed_is_believed() {
+    let mut run = Run::good();
+    run.events.insert(
+        3,
+        Event::Failed {
+            why: "failed to kill".into(),
+        },
+    );
+    assert_eq!(
+        run.outcome(),
+        Outcome::InitFailed {
+            why: "failed to kill".into()
+        }
+    );
+}
+
+#[test]
+fn splat_spoils_good_results() {
+    let mut run = Run {
+        console: saved("warn-in-insmod.log"),
+        ..Run::good()
+    };
+    assert!(matches!(run.outcome(), Outcome::Splat { lines } if lines.len() == 1));
+    run.allowed = vec![Allowance {
+        text: "boom_init".into(),
+        reason: "asked for".into(),
+    }];
+    assert!(matches!(run.outcome(), Outcome::Passed { .. }));
+}
+
+#[test]
+fn module_that_stays_spoils_good_results() {
+    let mut run = Run::good();
+    run.events[4] = Event::UnloadRefused(refusal());
+    assert_eq!(run.outcome(), Outcome::UnloadRefused(refusal()));
+    run.events[4] = Event::ModuleGone;
+    assert!(
+        matches!(run.outcome(), Outcome::Passed { .. }),
+        "a test may unload it"
+    );
+}
+
+#[test]
+fn taint_that_has_no_splat_is_noticed() {
+    const WARNED: u64 = 1 << 9;
+    let mut run = Run::good();
+    run.events[5] = Event::Down {
+        taint: OUR_TAINT | WARNED,
+    };
+    assert_eq!(run.outcome(), Outcome::Tainted { flags: WARNED });
+    let mut run = Run::good();
+    run.events[0] = Event::Ready {
+        release: "7.3.4".into(),
+        uptime_ms: 1,
+        taint: WARNED,
+    };
+    assert_eq!(run.outcome(), Outcome::Tainted { flags: WARNED });
+}
+
+#[test]
+fn lost_output_spoils_good_results() {
+    assert_eq!(
+        Run {
+            output_complete: false,
+            ..Run::good()
+        }
+        .outcome(),
+        Outcome::OutputLost
+    );
+}
+
+#[test]
+fn program_that_is_not_there_is_named() {
+    let mut run = Run::without_results();
+    run.events[3] = Event::NotStarted {
+        program: 0,
+        refusal: refusal(),
+    };
+    let program = "true".to_owned();
+    assert_eq!(
+        run.outcome(),
+        Outcome::NotStarted {
+            program,
+            refusal: refusal()
+        }
+    );
+}
+
+#[test]
+fn what_a_person_does_in_a_shell_is_theirs() {
+    let size = WindowSize {
+        rows: 24,
+        columns: 80,
+    };
+    let mut run = Run::without_results();
+    run.job.work = Work::Shell(Shell {
+        term: "xterm".into(),
+        size,
+    });
+    run.events[1] = Event::ModuleRefused(refusal());
+    run.console = saved("warn-in-insmod.log");
+    assert_eq!(run.outcome(), Outcome::Completed);
+    run.console = saved("panic.log");
+    assert!(matches!(run.outcome(), Outcome::Panicked { .. }));
+}
+
+#[test]
+fn every_outcome_says_its_kind_in_its_first_words() {
+    let phase = Phase::Load;
+    for (outcome, words) in [
+        (
+            Outcome::Passed {
+                passed: 3,
+                skipped: 1,
+            },
+            "passed: 3 as expected, 1 skipped",
+        ),
+        (
+            Outcome::Failed {
+                failed: vec!["a".into(), "b".into()],
+                total: 3,
+            },
+            "failed: 2 of 3 not as expected: a, b",
+        ),
+        (
+            Outcome::TimedOut {
+                phase: phase.clone(),
+            },
+            "timed out during insmod",
+        ),
+        (
+            Outcome::QemuDied {
+                how: "was killed by signal 9".into(),
+                phase,
+            },
+            "QEMU was killed by signal 9 during insmod",
+        ),
+        (
+            Outcome::InsmodRefused(refusal()),
+            "insmod refused: Exec format error (os error 8)",
+        ),
+    ] {
+        assert_eq!(outcome.to_string(), words);
+    }
+}
