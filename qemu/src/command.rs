@@ -67,7 +67,10 @@ impl HostCommand {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        command.env("LC_ALL", "C").process_group(0);
+        command
+            .env("LC_ALL", "C")
+            .env("PATH", search_path())
+            .process_group(0);
         Self {
             purpose: purpose.into(),
             shown: vec![program.clone()],
@@ -237,12 +240,16 @@ pub fn find_program(program: impl AsRef<OsStr>) -> Option<PathBuf> {
     if program.components().count() > 1 {
         return program.exists().then(|| program.to_owned());
     }
-    // sbin holds some tools that an ordinary user's PATH leaves out on Debian.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
+    std::env::split_paths(&search_path())
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
+}
+
+/// `PATH`, and the directories with tools such as chroot that Debian leaves out of an ordinary user's.
+fn search_path() -> OsString {
+    let mut path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    path.push(":/usr/sbin:/sbin");
+    path
 }
 
 /// A command line, for people.
