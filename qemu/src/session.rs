@@ -1,6 +1,7 @@
 //! One run of the guest: boots it, watches it, and reports.
 
 mod front;
+mod heard;
 mod watch;
 
 use std::fs::File;

@@ -11,15 +11,15 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Streams;
 use super::front::Front;
-use crate::console::Console;
+use super::heard::{Heard, Source};
 use crate::interrupt;
 use crate::job::{Command, Event, Order, Work};
 use crate::machine::Channel;
-use crate::mark::{Piece, Splitter};
+use crate::mark::Piece;
 use crate::outcome::End;
 use crate::phase::{Deadlines, Phase, Progress, Timing};
 use crate::qemu;
-use crate::qmp::{self, Monitor};
+use crate::qmp;
 use crate::vm::Vm;
 
 /// How long a dead guest may take to end QEMU, which `panic=-1` does at once.
@@ -51,33 +51,13 @@ pub(super) struct Watch<'a> {
     progress: Progress,
     inlets: Vec<Inlet>,
     heard: Heard,
-    /// When the guest died or the reader's patience was last extended: other deadlines than the phase's.
+    /// When the guest was found dead.
     dead_since: Option<Instant>,
+    /// Until when the deadline was put off last, if it was.
     put_off: Option<Instant>,
 }
 
-/// What came in, by channel.
-struct Heard {
-    events: Vec<Event>,
-    console: Console,
-    monitor: Monitor,
-    control: Vec<u8>,
-    ktap: Vec<u8>,
-    ktap_splitter: Splitter,
-    ktap_marks: usize,
-    qemu_stderr: Vec<u8>,
-}
-
-/// A channel that the watch itself reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Source {
-    Monitor,
-    Console,
-    Control,
-    Ktap,
-    QemuStderr,
-}
-
+/// The host's end of a channel, until it ends.
 struct Inlet {
     source: Source,
     stream: UnixStream,
@@ -118,16 +98,6 @@ impl<'a> Watch<'a> {
                 })
             })
             .collect();
-        let heard = Heard {
-            events: Vec::new(),
-            console: Console::default(),
-            monitor: Monitor::default(),
-            control: Vec::new(),
-            ktap: Vec::new(),
-            ktap_splitter: Splitter::new(&order.mark),
-            ktap_marks: 0,
-            qemu_stderr: Vec::new(),
-        };
         Ok(Self {
             vm,
             front,
@@ -135,7 +105,7 @@ impl<'a> Watch<'a> {
             deadlines,
             progress: Progress::new(order.job.module.is_some(), nr_programs),
             inlets: inlets.context("failed to watch QEMU's channels")?,
-            heard,
+            heard: Heard::nothing(&order.mark),
             dead_since: None,
             put_off: None,
         })
@@ -392,35 +362,4 @@ struct Ready {
     exited: bool,
     resized: bool,
     inlets: Vec<usize>,
-}
-
-impl Heard {
-    fn take(&mut self, source: Source, chunk: &[u8]) {
-        match source {
-            Source::Monitor => self.monitor.push(chunk),
-            Source::Console => self.console.push(chunk),
-            Source::QemuStderr => self.qemu_stderr.extend_from_slice(chunk),
-            Source::Control => self.take_events(chunk),
-            Source::Ktap => {
-                for piece in self.ktap_splitter.push(chunk) {
-                    match piece {
-                        Piece::Bytes(bytes) => self.ktap.extend_from_slice(&bytes),
-                        Piece::Mark => self.ktap_marks += 1,
-                    }
-                }
-            }
-        }
-    }
-
-    fn take_events(&mut self, chunk: &[u8]) {
-        self.control.extend_from_slice(chunk);
-        while let Some(end) = self.control.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.control.drain(..=end).collect();
-            self.events.push(
-                serde_json::from_slice(&line).unwrap_or_else(|error| Event::Failed {
-                    why: format!("it said {:?}: {error}", String::from_utf8_lossy(&line)),
-                }),
-            );
-        }
-    }
 }

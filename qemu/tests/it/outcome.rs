@@ -1,98 +1,12 @@
 //! The judgement over everything that was seen of a run.
 
 use lab::console::Allowance;
-use lab::job::{Event, Job, Module, Program, Refusal, Shell, WindowSize, Work};
-use lab::outcome::{End, Observed, Outcome, judge};
+use lab::job::{Event, Refusal, Shell, WindowSize, Work};
+use lab::outcome::{End, Outcome};
 use lab::phase::Phase;
 
+use crate::run::{OUR_TAINT, Run};
 use crate::saved::saved;
-
-/// The flags that the module itself causes: from outside the tree, not signed.
-const OUR_TAINT: u64 = 0x3000;
-
-/// What was seen, to be spoilt by a test.
-struct Run {
-    job: Job,
-    events: Vec<Event>,
-    console: String,
-    ktap: String,
-    output_complete: bool,
-    end: End,
-    phase: Phase,
-    allowed: Vec<Allowance>,
-}
-
-impl Run {
-    /// A run of one program, with results, in which all is well.
-    fn good() -> Self {
-        let mut program = Program::new(["mmapdemo", "run"]);
-        program.ktap = true;
-        Self {
-            job: Job {
-                module: Some(Module::mmapdemo("")),
-                work: Work::Programs(vec![program]),
-            },
-            events: vec![
-                Event::Ready {
-                    release: "7.3.4".into(),
-                    uptime_ms: 1600,
-                    taint: 0,
-                },
-                Event::ModuleLoaded,
-                Event::Started { program: 0 },
-                Event::Exited {
-                    program: 0,
-                    code: 0,
-                },
-                Event::ModuleUnloaded,
-                Event::Down { taint: OUR_TAINT },
-            ],
-            console: saved("clean-7.3.log"),
-            ktap: saved("all-ok.ktap"),
-            output_complete: true,
-            end: End::QemuExited {
-                failure: None,
-                reason: Some("guest-shutdown".into()),
-            },
-            phase: Phase::PowerOff,
-            allowed: Vec::new(),
-        }
-    }
-
-    /// The same without a promise of results.
-    fn without_results() -> Self {
-        let mut run = Self::good();
-        run.job.work = Work::Programs(vec![Program::new(["true"])]);
-        run.ktap = String::new();
-        run
-    }
-
-    /// A run that ended in the middle of its program.
-    fn ended(end: End, console: &str) -> Self {
-        let mut run = Self::good();
-        run.events.truncate(3);
-        run.ktap = saved("fewer-than-planned.ktap");
-        Self {
-            console: saved(console),
-            end,
-            phase: Phase::Program(0),
-            ..run
-        }
-    }
-
-    fn outcome(&self) -> Outcome {
-        judge(&Observed {
-            job: &self.job,
-            events: &self.events,
-            console: &self.console,
-            ktap: &self.ktap,
-            output_complete: self.output_complete,
-            end: &self.end,
-            phase: &self.phase,
-            allowed: &self.allowed,
-        })
-    }
-}
 
 fn refusal() -> Refusal {
     Refusal {
