@@ -1,5 +1,7 @@
 //! Finds out by experiment which claims about mmap are true.
 
+#![forbid(unsafe_code)]
+
 use clap::Parser;
 use mmapdemo::app;
 use mmapdemo::cli::Cli;

@@ -41,7 +41,7 @@ pub(super) const ALL: &[Experiment] = &[
 /// Sightings after which there is no need to go on.
 const ENOUGH: u64 = 5;
 /// Rounds after which what was never seen is taken not to happen; mixed bytes show every 150 rounds or so.
-const ROUNDS: u64 = 2_000;
+const ROUNDS: u64 = 1_000;
 /// A race that shows nothing in this time is left open. Other load on the machine can keep two CPUs of a guest
 /// from ever running at the same time, so this is long; it is hardly ever needed.
 const LIMIT: Duration = Duration::from_secs(20);

@@ -21,7 +21,7 @@ pub(super) const ALL: &[Experiment] = &[Experiment {
 /// Torn snapshots after which there is no need to go on.
 const ENOUGH: u64 = 10;
 /// Snapshots after which what was never seen is taken not to happen.
-const SNAPSHOTS: u64 = 200_000;
+const SNAPSHOTS: u64 = 100_000;
 /// Hardly ever needed: other load on the machine can keep two CPUs of a guest from running at the same time.
 const LIMIT: Duration = Duration::from_secs(20);
 
