@@ -11,6 +11,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use cpio::newc::{self, ModeFileType};
 use rustix::fs::{MemfdFlags, memfd_create};
+use tempfile::NamedTempFile;
 
 /// Directories that exist before anything is mounted.
 const DIRECTORIES: &[&str] = &[
@@ -94,7 +95,12 @@ pub struct BasePrograms<'a> {
 ///
 /// When a program cannot be read, busybox cannot say which applets it has, or `to` cannot be written.
 pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
-    let file = File::create(to).with_context(|| format!("failed to create {}", to.display()))?;
+    // Under its name only when it is whole: another run may be reading the one before.
+    let dir = to.parent().unwrap_or(Path::new("."));
+    let create =
+        || NamedTempFile::new_in(dir).and_then(|temporary| Ok((temporary.reopen()?, temporary)));
+    let (file, temporary) =
+        create().with_context(|| format!("failed to create {}", to.display()))?;
     let mut archive = Archive::new(to.display().to_string(), file);
     for directory in DIRECTORIES {
         let mode = if directory.ends_with("tmp") {
@@ -121,7 +127,9 @@ pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
     ] {
         archive.file(&GuestFile::data(path, text))?;
     }
-    archive.finish().map(drop)
+    archive.finish()?;
+    let named = temporary.persist(to).map(drop);
+    named.with_context(|| format!("failed to write {}", to.display()))
 }
 
 /// What the kernel is given: a copy of the archive `base`, then an archive of `files`.

@@ -63,7 +63,7 @@ impl Default for Deadlines {
     fn default() -> Self {
         Self {
             start: Duration::from_secs(20),
-            boot: Duration::from_secs(60),
+            boot: Duration::from_secs(120),
             load: Duration::from_secs(30),
             program: Some(Duration::from_secs(300)),
             unload: Duration::from_secs(30),
