@@ -83,7 +83,7 @@ impl Apt {
             .args(["-o", "APT::Update::Error-Mode=any", "-q", "update"])
             .run(stop, |_, _| ())
             .map(drop)
-            .with_context(|| self.unreachable())
+            .map_err(|error| self.undelivered(error))
     }
 
     /// As [`Self::update`], unless it was done since the lists were last forgotten.
@@ -168,6 +168,7 @@ impl Apt {
             total / 1_000_000
         ));
         self.command("apt-get", "download the packages")
+            .status_lines("dlstatus:")
             .args(["-q", "-o", "APT::Status-Fd=1", "download"])
             .args(
                 packages
@@ -181,7 +182,7 @@ impl Apt {
                 }
             })
             .map(drop)
-            .with_context(|| self.unreachable())
+            .map_err(|error| self.undelivered(error))
     }
 
     fn command(&self, program: &str, purpose: &str) -> HostCommand {
@@ -190,12 +191,20 @@ impl Apt {
             .timeout(TIMEOUT)
     }
 
-    fn unreachable(&self) -> String {
-        format!(
-            "the archive {} did not deliver; what was fetched is kept, so run the same command again when \
-             the network is back, or name another mirror with --mirror URL",
-            self.mirror
-        )
+    /// What to say when apt-get failed to bring something; an interruption stays what it is.
+    fn undelivered(&self, error: anyhow::Error) -> anyhow::Error {
+        if error.is::<Failure>() {
+            return error;
+        }
+        Failure::SetUpMissing {
+            what: format!(
+                "{error:#}\nthe archive {} did not deliver; what was fetched is kept",
+                self.mirror
+            ),
+            remedy: "the same command again when network and disk are in order, or --mirror URL"
+                .into(),
+        }
+        .into()
     }
 }
 

@@ -34,6 +34,8 @@ pub struct HostCommand {
     command: Command,
     /// The command line as messages show it.
     shown: Vec<OsString>,
+    /// What the lines begin with that are for the lab, not for people.
+    status_prefix: Option<&'static str>,
     timeout: Duration,
 }
 
@@ -74,6 +76,7 @@ impl HostCommand {
         Self {
             purpose: purpose.into(),
             shown: vec![program.clone()],
+            status_prefix: None,
             program,
             command,
             timeout: Duration::from_secs(30 * 60),
@@ -136,6 +139,13 @@ impl HostCommand {
         self
     }
 
+    /// Keeps lines that begin with `prefix` out of messages; `on_line` gets them all the same.
+    #[must_use]
+    pub fn status_lines(mut self, prefix: &'static str) -> Self {
+        self.status_prefix = Some(prefix);
+        self
+    }
+
     /// Runs the tool to its end, whatever its status, showing each line to `on_line` as it comes.
     ///
     /// # Errors
@@ -164,9 +174,12 @@ impl HostCommand {
         let mut running = Running(child);
         let deadline = Instant::now() + self.timeout;
         let mut output = Output::default();
+        let prefix = self.status_prefix;
         running
             .read_to_end(stop, deadline, &mut |stream, line| {
-                output.keep(stream, line);
+                if !prefix.is_some_and(|prefix| line.starts_with(prefix)) {
+                    output.keep(stream, line);
+                }
                 on_line(stream, line);
             })
             .map_err(|end| self.explain(end, &output.tail()))?;

@@ -18,6 +18,9 @@ pub struct Allowance {
     pub reason: String,
 }
 
+/// How `init` begins the line that says what it failed at.
+pub const INIT_FAILED: &str = "init: failed: ";
+
 const PANIC: &str = "Kernel panic - not syncing";
 
 /// How messages of an oops begin (`arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`).
@@ -102,6 +105,14 @@ pub fn death_in(line: &str) -> Option<Death> {
 #[must_use]
 pub fn death(console: &str) -> Option<Death> {
     console.lines().find_map(death_in)
+}
+
+/// What `init` says it failed at, if it does.
+#[must_use]
+pub fn init_failure(console: &str) -> Option<&str> {
+    console
+        .lines()
+        .find_map(|line| message(line).strip_prefix(INIT_FAILED))
 }
 
 /// The lines that report a broken rule, but for those that are allowed.

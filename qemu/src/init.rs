@@ -10,7 +10,7 @@ mod programs;
 mod shell;
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
@@ -19,6 +19,7 @@ use anyhow::{Context, Result};
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::reboot::{RebootMode, reboot};
 
+use crate::console::INIT_FAILED;
 use crate::job::{Event, Job, Module, ORDER_PATH, Order, Refusal, Work};
 use children::Children;
 use ports::{Control, Ports};
@@ -29,17 +30,22 @@ const LOGIN: &str = "login";
 /// What PID 1 does; it does not come back.
 pub fn main() {
     if std::env::args().nth(1).as_deref() == Some(LOGIN) {
-        let error = shell::login();
-        eprintln!("init: failed to start a shell: {error:#}");
+        complain(&format!("{:#}", shell::login()));
         return;
     }
     // If PID 1 ended, the kernel would panic and the reason would drown in that.
     match panic::catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => eprintln!("init: failed: {error:#}"),
-        Err(_) => eprintln!("init: failed: it panicked, see above"),
+        Ok(Err(error)) => complain(&format!("{error:#}")),
+        Err(_) => complain("it panicked, see above"),
     }
     power_off();
+}
+
+/// Says on the console what went wrong, where the host looks for it when no event tells.
+fn complain(why: &str) {
+    // Without a console there is nobody to tell, and a panic (as by `eprintln!`) would end PID 1.
+    let _ = writeln!(io::stderr(), "{INIT_FAILED}{why}");
 }
 
 /// From the first mount to the last word.
@@ -143,7 +149,7 @@ fn power_off() {
     // Nothing is on a disk, but sync(2) is what a power-off owes to whoever adds one.
     nix::unistd::sync();
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
-    eprintln!("init: failed to power off: {errno}");
+    complain(&format!("failed to power off: {errno}"));
     // The host has its deadline; ending here would be a kernel panic that says nothing.
     loop {
         thread::park();

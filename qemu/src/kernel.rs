@@ -127,6 +127,28 @@ impl StockKernel {
         cache::state(&self.dir)
     }
 
+    /// Checks that the kernel can load Rust modules, out of its small headers package alone.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when it cannot.
+    pub fn require_rust(
+        release: &Release,
+        packages: &[Package],
+        layout: &Layout,
+        stop: &Stop,
+    ) -> Result<()> {
+        let scratch = tempfile::tempdir_in(&layout.cache)
+            .context("failed to make a directory in the cache")?;
+        let config = format!("./usr/src/{}/.config", release.headers());
+        let headers = package::named(packages, &release.headers())?;
+        headers.unpack(&layout.packages(), scratch.path(), &[&config], &[], stop)?;
+        require_rust(
+            &scratch.path().join("usr/src").join(release.headers()),
+            &release.name,
+        )
+    }
+
     /// Unpacks the kernel's packages into `into`: sources, build directory and image.
     ///
     /// # Errors
@@ -234,8 +256,7 @@ pub fn require_rust(build: &Path, release: &str) -> Result<()> {
         return Ok(());
     }
     Err(Failure::Usage(format!(
-        "kernel {release} has no CONFIG_RUST=y in {}: it cannot load a Rust module; choose another with --kernel",
-        build.join(".config").display()
+        "kernel {release} was built without CONFIG_RUST=y: it cannot load a Rust module; choose another with --kernel"
     ))
     .into())
 }

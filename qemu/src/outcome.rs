@@ -205,10 +205,6 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
             Death::Oops(line) => Outcome::Oopsed { line, phase },
         });
     }
-    let down = seen
-        .events
-        .iter()
-        .any(|event| matches!(event, Event::Down { .. }));
     match seen.end {
         End::TimedOut | End::Dead => Some(Outcome::TimedOut { phase }),
         End::QemuExited {
@@ -217,13 +213,27 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
             how: how.clone(),
             phase,
         }),
-        End::QemuExited { .. } if !booted => Some(Outcome::DiedInBoot { line: None }),
-        End::QemuExited { reason, .. } if !down => Some(Outcome::Vanished {
-            phase,
-            reason: reason.clone(),
-        }),
+        End::QemuExited { reason, .. } if !is_down(seen.events) => {
+            // An `init` that cannot reach its port still has the console.
+            let failed = console::init_failure(seen.console).map(|why| Outcome::InitFailed {
+                why: why.to_owned(),
+            });
+            let reason = reason.clone();
+            let silent = if booted {
+                Outcome::Vanished { phase, reason }
+            } else {
+                Outcome::DiedInBoot { line: None }
+            };
+            Some(failed.unwrap_or(silent))
+        }
         _ => None,
     }
+}
+
+fn is_down(events: &[Event]) -> bool {
+    events
+        .iter()
+        .any(|event| matches!(event, Event::Down { .. }))
 }
 
 fn refused(seen: &Observed<'_>) -> Option<Outcome> {

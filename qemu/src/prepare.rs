@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::apt::{self, Apt};
 use crate::cache::{self, Entry};
+use crate::failure::Failure;
+use crate::host;
 use crate::kernel::StockKernel;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -223,6 +225,31 @@ pub fn toolchain(
     Ok(sysroot)
 }
 
+/// What a toolchain takes while it is made, packages included, and afterwards, in bytes.
+const TOOLCHAIN_BYTES: u64 = 1_050_000_000;
+
+/// What a kernel tree takes while it is made, packages included, and afterwards, in bytes.
+const KERNEL_BYTES: u64 = 700_000_000;
+
+/// Checks that the disk has room for what is about to be made.
+fn require_space(layout: &Layout, needed: u64) -> Result<()> {
+    let free = host::free_bytes(&layout.cache)?;
+    if free >= needed {
+        return Ok(());
+    }
+    let megabytes = |bytes: u64| bytes / 1_000_000;
+    Err(Failure::SetUpMissing {
+        what: format!(
+            "the disk of the cache {} has {} MB free; {} MB are needed",
+            layout.cache.display(),
+            megabytes(free),
+            megabytes(needed)
+        ),
+        remedy: "make room, or set MMAPDEMO_CACHE to a directory on another disk".into(),
+    }
+    .into())
+}
+
 /// What is needed of a resolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -257,19 +284,30 @@ fn fetch(
         None => Resolution::ask(layout, request, progress, stop)?,
     };
     let Prepared { sysroot, kernel } = resolution.entries(layout);
-    let mut needed = Vec::new();
+    let (mut needed, mut bytes) = (Vec::new(), 0);
     if part == Part::Both && kernel.state()? != Entry::Whole {
         needed.extend(resolution.kernel.clone());
+        bytes += KERNEL_BYTES;
     }
     if sysroot.state()? != Entry::Whole {
         needed.extend(resolution.toolchain.clone());
+        bytes += TOOLCHAIN_BYTES;
     }
+    require_space(layout, bytes)?;
     let apt = || {
         let apt = Apt::open(&layout.apt(), request.mirror, stop)?;
         apt.update_once(stop)?;
         Ok(apt)
     };
-    package::fetch(&apt, &needed, &layout.packages(), progress, stop)?;
+    let packages = layout.packages();
+    let release = &resolution.release;
+    if part == Part::Both && !release.is_tested() && kernel.state()? != Entry::Whole {
+        // A kernel that cannot load the module is not worth the large packages.
+        let headers = package::named(&resolution.kernel, &release.headers())?.clone();
+        package::fetch(&apt, &[headers], &packages, progress, stop)?;
+        StockKernel::require_rust(release, &resolution.kernel, layout, stop)?;
+    }
+    package::fetch(&apt, &needed, &packages, progress, stop)?;
     // The lists are large, and old by the time they are needed again.
     apt::forget(&layout.apt())?;
     resolution.save(&path)?;
