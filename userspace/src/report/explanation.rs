@@ -73,7 +73,7 @@ fn predictions(text: &mut String, checks: &[Check], style: Style) {
             Part::Control => "control",
             Part::Predicts => "claimed",
             Part::Sighting => "possible",
-            Part::ToTheLetter => "letter",
+            Part::ToTheLetter => "literal",
             Part::Instead => "instead",
         };
         let word = style.mark(mark, word);
