@@ -45,12 +45,15 @@ impl fmt::Display for Accel {
     }
 }
 
+/// The descriptor under which QEMU finds the pipe for the kernel's log, the first that is not a standard
+/// stream.
+pub const CONSOLE_FD: RawFd = 3;
+
 /// The descriptor under which QEMU finds the initramfs: a file that has no name, so that none is left
-/// behind, whatever becomes of the lab. The channels come before it, from 3 on.
+/// behind, whatever becomes of the lab. The channels come before it.
 pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::Terminal as RawFd + 1;
 
-/// The first descriptor that is not a standard stream.
-const FIRST_CHANNEL_FD: RawFd = 3;
+const FIRST_CHANNEL_FD: RawFd = CONSOLE_FD + 1;
 
 /// Everything about the guest that its software does not decide.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,13 +72,11 @@ pub struct Machine {
     pub extra_cmdline: Vec<String>,
 }
 
-/// The channels between lab and guest, in the order in which they get descriptors.
+/// The two-way channels between lab and guest, in the order in which they get descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
     /// QEMU's monitor: when it started, why it ended.
     Monitor,
-    /// The kernel's log.
-    Console,
     /// Events and commands.
     Control,
     /// Standard output of the programs.
@@ -92,9 +93,8 @@ pub enum Channel {
 
 impl Channel {
     /// All channels.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 7] = [
         Self::Monitor,
-        Self::Console,
         Self::Control,
         Self::Stdout,
         Self::Stderr,
@@ -113,7 +113,6 @@ impl Channel {
     fn id(self) -> &'static str {
         match self {
             Self::Monitor => "monitor",
-            Self::Console => "console",
             Self::Terminal => "terminal",
             Self::Control => "control",
             Self::Stdin => "stdin",
@@ -126,7 +125,7 @@ impl Channel {
     /// The name by which the guest finds the channel, if it is a virtio-serial port.
     fn port(self) -> Option<&'static str> {
         match self {
-            Self::Monitor | Self::Console | Self::Terminal => None,
+            Self::Monitor | Self::Terminal => None,
             Self::Control => Some(CONTROL_PORT),
             Self::Stdin => Some(STDIN_PORT),
             Self::Stdout => Some(STDOUT_PORT),
@@ -219,9 +218,14 @@ impl Machine {
     }
 }
 
-/// Every channel is an inherited socket: no name that somebody else could guess or take, no limit on the
-/// length of a path, and both ends close by themselves when either process ends.
+/// Everything is inherited: no name that somebody else could guess or take, no limit on the length of a
+/// path, and both ends close by themselves when either process ends.
 fn channels(args: &mut Args) {
+    // A pipe, which holds thousands of log lines. The serial port hands over byte by byte, of which a
+    // socket holds fewer than 300; and while it is full, the guest's driver waits 10 ms for each byte,
+    // then loses it (`wait_for_lsr()`, drivers/tty/serial/8250/8250_port.c).
+    let console = format!("file,id=console,path=/proc/self/fd/{CONSOLE_FD}");
+    args.option("-chardev", &console);
     for channel in Channel::ALL {
         let (id, fd) = (channel.id(), channel.child_fd());
         args.option("-chardev", &format!("socket,id={id},fd={fd}"));

@@ -2,12 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
 use command_fds::FdMapping;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::pipe2;
 
-use crate::machine::{Channel, INITRAMFS_FD, Machine};
+use crate::machine::{CONSOLE_FD, Channel, INITRAMFS_FD, Machine};
 use crate::qemu::Qemu;
 
 /// A running machine. Dropping it ends it.
@@ -15,6 +18,8 @@ use crate::qemu::Qemu;
 pub struct Vm {
     /// Its process.
     pub qemu: Qemu,
+    /// The kernel's log.
+    pub console: File,
     ends: Vec<UnixStream>,
 }
 
@@ -26,12 +31,21 @@ impl Vm {
     /// When the process or its channels cannot be made. What QEMU itself does not like shows later.
     pub fn start(machine: &Machine, initramfs: File) -> Result<Self> {
         let (ends, mut fds) = channels().context("failed to make the channels to QEMU")?;
+        let (console, qemu_console) = console().context("failed to make the guest's console")?;
+        fds.push(FdMapping {
+            parent_fd: qemu_console,
+            child_fd: CONSOLE_FD,
+        });
         fds.push(FdMapping {
             parent_fd: initramfs.into(),
             child_fd: INITRAMFS_FD,
         });
         let qemu = Qemu::start(&machine.qemu, machine.args(), fds)?;
-        Ok(Self { qemu, ends })
+        Ok(Self {
+            qemu,
+            console: console.into(),
+            ends,
+        })
     }
 
     /// The host's end of a channel.
@@ -54,4 +68,13 @@ fn channels() -> io::Result<(Vec<UnixStream>, Vec<FdMapping>)> {
         });
     }
     Ok((ends, fds))
+}
+
+/// A pipe, as large as an unprivileged user may have it (pipe(7)).
+fn console() -> io::Result<(OwnedFd, OwnedFd)> {
+    const PIPE_MAX_SIZE: i32 = 1 << 20;
+    let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
+    // A user with very many pipes may not have it: the usual 64 KiB hold a whole boot, too.
+    let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(PIPE_MAX_SIZE));
+    Ok((reader, writer))
 }

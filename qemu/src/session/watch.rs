@@ -1,8 +1,8 @@
 //! Watches a guest from its start to its end, all channels at once.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -60,7 +60,7 @@ pub(super) struct Watch<'a> {
 /// The host's end of a channel, until it ends.
 struct Inlet {
     source: Source,
-    stream: UnixStream,
+    stream: File,
     open: bool,
 }
 
@@ -81,30 +81,14 @@ impl<'a> Watch<'a> {
                 1
             }
         };
-        let inlets = [
-            (Source::Monitor, vm.channel(Channel::Monitor)),
-            (Source::Console, vm.channel(Channel::Console)),
-            (Source::Control, vm.channel(Channel::Control)),
-            (Source::Ktap, vm.channel(Channel::Ktap)),
-            (Source::QemuStderr, vm.qemu.stderr()),
-        ];
-        let inlets: io::Result<Vec<_>> = inlets
-            .into_iter()
-            .map(|(source, stream)| {
-                Ok(Inlet {
-                    source,
-                    stream: stream.try_clone()?,
-                    open: true,
-                })
-            })
-            .collect();
+        let inlets = open_inlets(&vm).context("failed to watch QEMU's channels")?;
         Ok(Self {
             vm,
             front,
             order,
             deadlines,
             progress: Progress::new(order.job.module.is_some(), nr_programs),
-            inlets: inlets.context("failed to watch QEMU's channels")?,
+            inlets,
             heard: Heard::nothing(&order.mark),
             dead_since: None,
             put_off: None,
@@ -354,6 +338,22 @@ impl<'a> Watch<'a> {
             timings: self.progress.finish(),
         }
     }
+}
+
+fn open_inlets(vm: &Vm) -> io::Result<Vec<Inlet>> {
+    let inlet = |source, stream: OwnedFd| Inlet {
+        source,
+        stream: stream.into(),
+        open: true,
+    };
+    let channel = |channel| Ok::<_, io::Error>(vm.channel(channel).try_clone()?.into());
+    Ok(vec![
+        inlet(Source::Monitor, channel(Channel::Monitor)?),
+        inlet(Source::Console, vm.console.try_clone()?.into()),
+        inlet(Source::Control, channel(Channel::Control)?),
+        inlet(Source::Ktap, channel(Channel::Ktap)?),
+        inlet(Source::QemuStderr, vm.qemu.stderr().try_clone()?.into()),
+    ])
 }
 
 /// What a wait found.

@@ -1,6 +1,6 @@
 //! QEMU's command line.
 
-use lab::machine::{Accel, Channel, INITRAMFS_FD, Machine, QemuProgram};
+use lab::machine::{Accel, CONSOLE_FD, Channel, INITRAMFS_FD, Machine, QemuProgram};
 
 fn machine(accel: Accel) -> Machine {
     Machine {
@@ -39,8 +39,8 @@ const ARGS: &str = "\
 -append console=ttyS0 earlyprintk=serial,ttyS0 loglevel=7 oops=panic panic=-1 cryptomgr.notests \
 mitigations=off nokaslr tsc=reliable no_timer_check audit=0 init_on_alloc=0 \
 sysctl.kernel.hung_task_timeout_secs=10 quiet
--chardev socket,id=monitor,fd=3
--chardev socket,id=console,fd=4
+-chardev file,id=console,path=/proc/self/fd/3
+-chardev socket,id=monitor,fd=4
 -chardev socket,id=control,fd=5
 -chardev socket,id=stdout,fd=6
 -chardev socket,id=stderr,fd=7
@@ -89,6 +89,7 @@ fn no_two_channels_share_a_descriptor() {
         .iter()
         .map(|channel| channel.child_fd())
         .collect();
-    fds.push(INITRAMFS_FD);
+    fds.extend([CONSOLE_FD, INITRAMFS_FD]);
+    fds.sort_unstable();
     assert_eq!(fds, (3..12).collect::<Vec<_>>());
 }

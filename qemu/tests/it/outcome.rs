@@ -290,6 +290,17 @@ fn init_that_failed_is_believed() {
 }
 
 #[test]
+fn init_that_has_only_the_console_is_heard() {
+    let mut run = Run::ended(reset(), "clean-7.3.log");
+    run.console
+        .push_str("init: failed: failed to mount proc on /proc\n");
+    let why = "failed to mount proc on /proc".to_owned();
+    assert_eq!(run.outcome(), Outcome::InitFailed { why: why.clone() });
+    run.events.clear();
+    assert_eq!(run.outcome(), Outcome::InitFailed { why });
+}
+
+#[test]
 fn splat_spoils_good_results() {
     let mut run = Run {
         console: saved("warn-in-insmod.log"),

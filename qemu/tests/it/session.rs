@@ -19,14 +19,14 @@ use lab::session::{Guest, Streams, run};
 /// The channels by their descriptors, and the words of a guest in which all is well.
 const STAND_IN: &str = r#"
 mark_name=$(grep -a -o '"mark": "[0-9a-f]*"' /proc/self/fd/11 | cut -d '"' -f 4)
-greet() { echo '{"QMP": {}}' >&3; }
-console() { echo "[    1.000000] $*" >&4; }
+greet() { echo '{"QMP": {}}' >&4; }
+console() { echo "[    1.000000] $*" >&3; }
 event() { echo "{\"event\": \"$1\"${2:+, $2}}" >&5; }
 ready() { greet; event ready '"release": "7.3.4", "uptime_ms": 1, "taint": 0'; }
 started() { event started "\"program\": $1"; }
 mark() { for fd in 6 7; do printf '\377%s' "$mark_name" >&$fd; done; }
 exited() { mark; event exited "\"program\": $1, \"code\": $2"; }
-down() { event down '"taint": 0'; read -r bye <&5; echo '{"event": "SHUTDOWN", "data": {"reason": "guest-shutdown"}}' >&3; }
+down() { event down '"taint": 0'; read -r bye <&5; echo '{"event": "SHUTDOWN", "data": {"reason": "guest-shutdown"}}' >&4; }
 "#;
 
 /// Output that a test can look at while it grows.
