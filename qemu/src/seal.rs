@@ -45,11 +45,20 @@ pub fn check(dir: &Path) -> Result<Check> {
     let Ok(sealed) = fs::read(dir.join(SEAL)) else {
         return Ok(Check::Absent);
     };
-    let found = list(dir)?;
+    let found = match list(dir) {
+        // Another run, which has the entry's lock, is removing it.
+        Err(error) if is_not_found(&error) => return Ok(Check::Absent),
+        found => found?,
+    };
     if found == sealed {
         return Ok(Check::Whole);
     }
     Ok(Check::Damaged(dir.join(first_difference(&sealed, &found))))
+}
+
+fn is_not_found(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 /// The path in the first line that only one of the two listings has.

@@ -1,10 +1,9 @@
 //! The workshop: where one run of the lab gets each of its artefacts from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use crate::accel;
 use crate::cache;
@@ -179,13 +178,16 @@ impl<'a> Workshop<'a> {
         })
     }
 
-    /// Writes the archive that all guests of this clone have in common into `dir`.
+    /// Writes the archive that all guests of this clone have in common.
     ///
     /// # Errors
     ///
-    /// When a program cannot be read, or `dir` is full.
-    pub fn base_archive(&self, built: &Built, dir: &TempDir) -> Result<std::path::PathBuf> {
-        let path = dir.path().join("base.cpio");
+    /// When a program cannot be read, or the disk is full.
+    pub fn base_archive(&self, built: &Built) -> Result<PathBuf> {
+        let dir = self.layout.build(&built.target.kernel.release);
+        std::fs::create_dir_all(&dir)
+            .with_context(|| format!("failed to make {}", dir.display()))?;
+        let path = dir.join("base.cpio");
         let busybox = built.target.sysroot.path("usr/bin/busybox");
         let programs = BasePrograms {
             init: &built.programs.init,

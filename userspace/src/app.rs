@@ -15,6 +15,7 @@ use crate::fixture::Fixture;
 use crate::report::style::Style;
 use crate::report::{explanation, json, ktap, listing, terminal};
 use crate::run::{Outcome, Summary, run as run_claims};
+use crate::surroundings::Surroundings;
 use crate::{actor, claims_of_the_documents, message};
 
 /// Why the program could not do what it was told.
@@ -104,6 +105,9 @@ fn test(cli: &Cli, options: &Run) -> Result<ExitCode, Failure> {
         .as_deref()
         .map(|file| Ktap::begin(file, claims.len()))
         .transpose()?;
+    let surroundings = Surroundings::look(&Device::new(&cli.device))
+        .map_err(Error::call("uname(2)", "the running kernel"))?;
+    print(&format!("{surroundings}\n"))?;
     let mut lost = None;
     let findings = run_claims(&claims, &experiments, &fixture, |finding| {
         let Some(ktap) = &mut ktap else { return };

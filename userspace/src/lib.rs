@@ -41,6 +41,7 @@ pub mod procfs;
 pub mod race;
 pub mod report;
 pub mod run;
+pub mod surroundings;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;
 pub mod turn;

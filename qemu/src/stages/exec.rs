@@ -10,7 +10,6 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
-use tempfile::TempDir;
 
 use crate::cli::Exec;
 use crate::exit_code::ExitCode as Code;
@@ -60,7 +59,6 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
 
 fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     let built = workshop.build(&args.kernel)?;
-    let dir = TempDir::with_prefix("mmapdemo-").context("failed to make a temporary directory")?;
     let mut files = vec![module_file(&built.module)];
     for path in &args.copy {
         files.push(copied_file(path)?);
@@ -70,7 +68,7 @@ fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
         ..Program::new(&args.argv)
     };
     let guest = Guest {
-        base: &workshop.base_archive(&built, &dir)?,
+        base: &workshop.base_archive(&built)?,
         files,
         job: Job {
             module: Some(Module::mmapdemo(args.guest.insmod_args.join(" "))),

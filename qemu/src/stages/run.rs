@@ -4,7 +4,6 @@ use std::io::{self, IsTerminal};
 use std::time::Instant;
 
 use anyhow::Result;
-use tempfile::TempDir;
 
 use crate::cli::{Demo, GuestArgs, Run};
 use crate::exit_code::ExitCode;
@@ -40,7 +39,6 @@ fn judge(
     args: &GuestArgs,
     claims: &[String],
 ) -> Result<ExitCode> {
-    let dir = TempDir::with_prefix("mmapdemo-")?;
     let color = if io::stdout().is_terminal() {
         "always"
     } else {
@@ -54,7 +52,7 @@ fn judge(
         ..Program::new(command)
     };
     let guest = Guest {
-        base: &workshop.base_archive(built, &dir)?,
+        base: &workshop.base_archive(built)?,
         files: vec![module_file(&built.module)],
         job: Job {
             module: Some(Module::mmapdemo(args.insmod_args.join(" "))),

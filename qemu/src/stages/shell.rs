@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 use crate::cli::Shell;
 use crate::exit_code::ExitCode;
@@ -30,7 +29,6 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         return Err(Failure::Usage(text.into()).into());
     }
     let built = workshop.build(&args.kernel)?;
-    let dir = TempDir::with_prefix("mmapdemo-").context("failed to make a temporary directory")?;
     let mut files = vec![module_file(&built.module)];
     for path in &args.copy {
         files.push(copied_file(path)?);
@@ -40,7 +38,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         size: terminal::size_of(&stdin),
     };
     let guest = Guest {
-        base: &workshop.base_archive(&built, &dir)?,
+        base: &workshop.base_archive(&built)?,
         files,
         job: Job {
             module: Some(Module::mmapdemo(args.insmod_args.join(" "))),

@@ -4,8 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use tempfile::TempDir;
+use anyhow::Result;
 
 use crate::cli::{AccelChoice, KernelArgs, Test};
 use crate::exit_code::ExitCode;
@@ -77,7 +76,6 @@ fn on_kernel(
         }
         Ok(built) => built,
     };
-    let dir = TempDir::with_prefix("mmapdemo-").context("failed to make a temporary directory")?;
     let mut files = vec![module_file(&built.module)];
     files.extend(
         tests
@@ -85,7 +83,7 @@ fn on_kernel(
             .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755)),
     );
     let guest = Guest {
-        base: &workshop.base_archive(&built, &dir)?,
+        base: &workshop.base_archive(&built)?,
         files,
         job: Job {
             module: Some(Module::mmapdemo("")),

@@ -6,13 +6,12 @@ use crate::claim::{Part, Source};
 use crate::evidence::Observation;
 use crate::experiment::Experiment;
 use crate::need::Need;
-use crate::report::style::{Mark, Style};
+use crate::report::style::{Mark, Style, paragraph};
 use crate::run::{Finding, Outcome};
 use crate::verdict::{Check, Verdict, checks};
 
 /// Observations shown that no prediction mentions; the JSON report has all.
 const SHOWN_OBSERVATIONS: usize = 4;
-const WIDTH: usize = 100;
 const MARGIN: usize = 12;
 
 /// The explanation of a finding.
@@ -109,22 +108,7 @@ fn observations<'a>(
     }
 }
 
-/// A titled paragraph, wrapped.
+/// A titled paragraph.
 fn field(text: &mut String, title: &str, body: &str) {
-    let mut line = format!("{title:MARGIN$}");
-    let mut width = MARGIN;
-    for (index, word) in body.split_whitespace().enumerate() {
-        let len = word.chars().count();
-        if index > 0 && width + 1 + len > WIDTH {
-            let _ = writeln!(text, "{line}");
-            line = " ".repeat(MARGIN);
-            width = MARGIN;
-        } else if index > 0 {
-            line.push(' ');
-            width += 1;
-        }
-        line.push_str(word);
-        width += len;
-    }
-    let _ = writeln!(text, "{line}");
+    paragraph(text, &format!("{title:MARGIN$}"), body);
 }

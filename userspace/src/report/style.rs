@@ -92,3 +92,28 @@ impl From<Expected> for Mark {
         }
     }
 }
+
+/// Columns that a report takes.
+const WIDTH: usize = 100;
+
+/// Adds `title` and behind it `body`, wrapped at spaces, with its lines aligned.
+pub fn paragraph(text: &mut String, title: &str, body: &str) {
+    let margin = title.chars().count();
+    let (mut line, mut width) = (title.to_owned(), margin);
+    for (index, word) in body.split_whitespace().enumerate() {
+        let len = word.chars().count();
+        if index > 0 && width + 1 + len > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line = " ".repeat(margin);
+            width = margin;
+        } else if index > 0 {
+            line.push(' ');
+            width += 1;
+        }
+        line.push_str(word);
+        width += len;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 
 use crate::claim::Part;
-use crate::report::style::{Mark, Style};
+use crate::report::style::{Mark, Style, paragraph};
 use crate::run::{Finding, Outcome, Summary};
 use crate::verdict::{Check, Verdict, checks};
 
@@ -87,31 +87,34 @@ impl Section {
 
 fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
     let claim = finding.claim;
-    let line = match &finding.result {
+    let id = |mark: Mark| style.mark(mark, claim.id.as_str());
+    match &finding.result {
         Outcome::Judged { verdict, evidence } => {
-            let mut line = format!("  {}", style.mark(verdict.into(), claim.id.as_str()));
-            let _ = write!(line, "  {}", claim.statement);
+            let _ = write!(text, "  {}", id(verdict.into()));
             if !verdict.is(finding.expected) {
                 let wrong = format!("NOT AS EXPECTED ({})", finding.expected);
-                let _ = write!(line, "  {}", style.mark(Mark::Bad, &wrong));
+                let _ = write!(text, "  {}", style.mark(Mark::Bad, &wrong));
             }
-            line.push('\n');
-            if let Verdict::Inconclusive { reason } = verdict {
-                let _ = writeln!(line, "      {reason}");
+            text.push('\n');
+            field(text, "said", &claim.statement);
+            let seen: Vec<String> = telling(checks(claim, evidence)).collect();
+            field(text, "seen", &seen.join("; "));
+            match verdict {
+                Verdict::Inconclusive { reason } => field(text, "open", reason),
+                // What is as the documents say needs no reason here; `explain` has it.
+                Verdict::Holds => {}
+                _ => field(text, "why", &claim.why),
             }
-            for seen in telling(checks(claim, evidence)) {
-                let _ = writeln!(line, "      {}", style.mark(Mark::Faint, &seen));
-            }
-            line
         }
         Outcome::Skipped(reason) | Outcome::Broke(reason) => {
-            format!(
-                "  {}  {reason}\n",
-                style.mark(Mark::Open, claim.id.as_str())
-            )
+            let _ = writeln!(text, "  {}  {reason}", id(Mark::Open));
         }
-    };
-    text.push_str(&line);
+    }
+}
+
+/// A titled paragraph of an entry.
+fn field(text: &mut String, title: &str, body: &str) {
+    paragraph(text, &format!("    {title:6}"), body);
 }
 
 /// What the deciding checks saw: first what contradicts the claim, then what bears it out.
@@ -168,6 +171,20 @@ fn summary(text: &mut String, summary: Summary, findings: &[Finding<'_>], style:
         let _ = write!(line, "; the lab broke on {broke}");
     }
     let _ = writeln!(text, "{}", style.mark(mark, &line));
+    let count = |section: Section| {
+        findings
+            .iter()
+            .filter(|finding| section.has(finding))
+            .count()
+    };
+    let _ = writeln!(
+        text,
+        "of what was judged, {} false, {} true with a qualification, {} true, {} left open",
+        count(Section::False),
+        count(Section::Qualified),
+        count(Section::Holds),
+        count(Section::Inconclusive)
+    );
     for finding in findings
         .iter()
         .filter(|finding| finding.as_expected() == Some(false))
