@@ -11,6 +11,9 @@ use crate::failure::Failure;
 use crate::layout::Layout;
 use crate::stop::Stop;
 
+/// The feature of `mmapdemo` that its tests for the guest require.
+const VM_FEATURE: &str = "vm";
+
 /// The guest's own programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -42,6 +45,19 @@ struct Artifact {
 struct Target {
     name: String,
     kind: Vec<String>,
+    #[serde(default, rename = "required-features")]
+    required_features: Vec<String>,
+}
+
+/// The part of `cargo metadata` that matters.
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    packages: Vec<MetadataPackage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct MetadataPackage {
+    targets: Vec<Target>,
 }
 
 impl Programs {
@@ -87,15 +103,18 @@ impl TestProgram {
     ///
     /// When they do not compile, are not static, or one holds no test.
     pub fn build_all(layout: &Layout, stop: &Stop) -> Result<Vec<Self>> {
-        let args = [
+        let names = vm_tests(layout, stop)?;
+        let mut args = vec![
             "test",
             "--no-run",
             "--package",
             "mmapdemo",
             "--features",
-            "vm",
-            "--tests",
+            VM_FEATURE,
         ];
+        for name in &names {
+            args.extend(["--test", name]);
+        }
         let artifacts = cargo(layout, "build the guest's tests", &args, stop)?;
         let is_test = |artifact: &&Artifact| artifact.target.kind.iter().any(|kind| kind == "test");
         let mut programs = Vec::new();
@@ -111,11 +130,38 @@ impl TestProgram {
                 tests,
             });
         }
-        if programs.is_empty() {
-            bail!("cargo test --features vm built no test program");
+        if programs.is_empty() || programs.len() != names.len() {
+            bail!(
+                "cargo test built {} test programs of {}",
+                programs.len(),
+                names.join(", ")
+            );
         }
         Ok(programs)
     }
+}
+
+/// The test targets that only exist with [`VM_FEATURE`]: all others run on the host.
+fn vm_tests(layout: &Layout, stop: &Stop) -> Result<Vec<String>> {
+    let text = cargo_command(layout, "list the test targets")
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
+        .stdout(stop)?;
+    let metadata: Metadata =
+        serde_json::from_str(&text).context("failed to read cargo metadata")?;
+    let targets = metadata
+        .packages
+        .into_iter()
+        .flat_map(|package| package.targets);
+    Ok(targets
+        .filter(|target| target.kind == ["test"])
+        .filter(|target| {
+            target
+                .required_features
+                .iter()
+                .any(|feature| feature == VM_FEATURE)
+        })
+        .map(|target| target.name)
+        .collect())
 }
 
 /// Asks a test program for the names of its tests; listing them touches nothing.
@@ -131,18 +177,23 @@ fn list_tests(path: &Path, stop: &Stop) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn cargo(layout: &Layout, purpose: &str, args: &[&str], stop: &Stop) -> Result<Vec<Artifact>> {
+/// Cargo in the project, with the project's own flags.
+fn cargo_command(layout: &Layout, purpose: &str) -> HostCommand {
     // The one that started the lab, if it was cargo.
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let (mut artifacts, mut diagnostics) = (Vec::new(), String::new());
-    let finished = HostCommand::new(purpose, cargo)
-        .args(args)
-        .args(["--locked", "--message-format", "json-render-diagnostics"])
-        // These would override the project's own flags, which make the programs static.
+    HostCommand::new(purpose, cargo)
+        // These would override the flags that make the programs static.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .env_remove("CARGO_BUILD_TARGET")
         .current_dir(&layout.project)
+}
+
+fn cargo(layout: &Layout, purpose: &str, args: &[&str], stop: &Stop) -> Result<Vec<Artifact>> {
+    let (mut artifacts, mut diagnostics) = (Vec::new(), String::new());
+    let finished = cargo_command(layout, purpose)
+        .args(args)
+        .args(["--locked", "--message-format", "json-render-diagnostics"])
         .finish(stop, |stream, line| match stream {
             Stream::Out => artifacts.extend(serde_json::from_str::<Artifact>(line).ok()),
             Stream::Err => {

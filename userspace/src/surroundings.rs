@@ -25,8 +25,8 @@ impl Surroundings {
         let name = uname()?;
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
         let modules = fs::read_to_string("/proc/modules").unwrap_or_default();
-        let loaded =
-            loaded_size(&modules).map(|size| format!("mmapdemo.ko ({size} bytes) is loaded"));
+        let loaded = loaded_size(&modules)
+            .map(|size| format!("the Rust driver mmapdemo.ko ({size} bytes) is loaded"));
         let node = device.node().display();
         let served = device
             .unusable()

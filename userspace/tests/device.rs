@@ -1,9 +1,8 @@
 //! The program on the real device, in the guest, as root.
 //!
-//! On a host, where there is nothing to try it on, this file is empty. The program under test is the one
+//! Built with the feature `vm` alone, and run by `cargo lab test`. The program under test is the one
 //! that `CARGO_BIN_EXE_mmapdemo` names at run time.
 
-#![cfg(feature = "vm")]
 #![expect(
     clippy::unwrap_used,
     reason = "what helps a test may panic as the test may"

@@ -1,9 +1,7 @@
 //! What the driver promises, tried on the real device.
 //!
-//! Runs in the guest as root, with the module at [`fixture::MODULE`]; on a host, where there is
-//! nothing to try it on, this file is empty. Every test has the device to itself.
-
-#![cfg(feature = "vm")]
+//! Built with the feature `vm` alone, and run by `cargo lab test` in the guest, as root, with the
+//! module at [`fixture::MODULE`]. Every test has the device to itself.
 
 // `cfg(test)` is always set here; it tells clippy that helpers of tests may panic as tests may.
 #[cfg(test)]
