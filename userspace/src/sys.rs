@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
-use nix::sys::mman::{self, MmapAdvise, MsFlags, ProtFlags};
+use nix::sys::mman::{self, MRemapFlags, MmapAdvise, MsFlags, ProtFlags};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid};
 
@@ -284,6 +284,40 @@ impl Mapping {
         std::mem::forget(self);
         // SAFETY: By the type invariant the range is ours, and `self` is gone.
         unsafe { mman::munmap(start, len) }
+    }
+
+    /// `mremap(2)` of the whole range to `len` bytes, moved if need be.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; `ENOTSUP` for a mapping made by [`Mapping::shared`], which memmap2 owns.
+    pub fn resize(&mut self, len: usize) -> Result<(), Errno> {
+        if self.memmap2.is_some() {
+            return Err(Errno::ENOTSUP);
+        }
+        let flags = MRemapFlags::MREMAP_MAYMOVE;
+        // SAFETY: By the type invariant the range is ours, and `&mut self` shows that no reference to
+        // its bytes exists.
+        let start = unsafe { mman::mremap(self.start.cast(), self.len, len, flags, None) }?;
+        // INVARIANT: The kernel has moved the range there, rounded up to pages.
+        self.start = start.cast();
+        self.len = len.next_multiple_of(PAGE_SIZE);
+        Ok(())
+    }
+
+    /// `vmsplice(2)` of the whole range: the pipe holds its pages, not copies, until they are read.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn lend_to(&self, pipe: BorrowedFd<'_>) -> Result<usize, Errno> {
+        let bytes = libc::iovec {
+            iov_base: self.start.as_ptr().cast(),
+            iov_len: self.len,
+        };
+        // SAFETY: The range is mapped (type invariant); who reads the pipe reads what is there then.
+        let lent = unsafe { libc::vmsplice(pipe.as_raw_fd(), &raw const bytes, 1, 0) };
+        Errno::result(lent).map(isize::unsigned_abs)
     }
 
     /// `mprotect(2)` of the whole range.

@@ -164,6 +164,19 @@ fn a_mapping_outlives_its_descriptor() {
 }
 
 #[test]
+fn mremap_cannot_grow_past_the_buffer() {
+    let device = Device::take();
+    for call in [WHOLE, PRIVATE] {
+        let mut mapping = map(&device.open(), call).expect("map");
+        for len in [LEN + 1, 2 * LEN] {
+            // EFAULT is what mremap(2) gives for a range that may not grow: VM_DONTEXPAND.
+            assert_eq!(mapping.resize(len), Err(Errno::EFAULT));
+        }
+        mapping.store(0, 1).expect("what was mapped is still there");
+    }
+}
+
+#[test]
 fn flushing_has_nothing_to_do_and_succeeds() {
     let device = Device::take();
     let file = device.open();

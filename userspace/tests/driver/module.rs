@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -106,6 +108,27 @@ fn wait_for_ever() -> i32 {
     loop {
         nix::unistd::pause();
     }
+}
+
+#[test]
+fn a_page_in_a_pipe_outlives_the_module() {
+    let device = Device::take();
+    let (from, to) = nix::unistd::pipe().expect("make a pipe");
+    let mapping = map(&device.open(), WHOLE).expect("map");
+    mapping.store_bytes(0, b"kept").expect("store");
+    assert_eq!(mapping.lend_to(to.as_fd()), Ok(LEN));
+    mapping.unmap().expect("unmap");
+    // A reference to the page keeps the page, not the module.
+    device.unload();
+    // Would get the page, and zero it, if it had been freed.
+    device.load();
+
+    drop(to);
+    let mut bytes = Vec::new();
+    File::from(from)
+        .read_to_end(&mut bytes)
+        .expect("read the pipe");
+    assert_eq!((bytes.len(), &bytes[..4]), (LEN, &b"kept"[..]));
 }
 
 #[test]
