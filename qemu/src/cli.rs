@@ -79,7 +79,8 @@ Examples:
   cargo lab exec --copy ./my-test -- /root/my-test --verbose    (a static program of your own)
 
 The program runs as root in /root. What --copy names is there; so is mmapdemo.ko. Its death by signal is
-passed on as such: a shell shows 128 + the signal's number. 125 is the lab's own failure; --status FILE
+passed on as such: a shell shows 128 + the signal's number. 125 is the lab's own failure, and 2 wrong
+usage of the lab itself; --status FILE
 tells the two apart without doubt: it gets `exited N`, `signaled N` or `lab failed`.";
 
 /// Which kernel, and from where.

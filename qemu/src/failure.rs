@@ -20,8 +20,13 @@ pub enum Failure {
     #[error("unavailable: {0}")]
     Unavailable(String),
     /// A source file of the project does not compile; the compiler has said why.
-    #[error("{0}")]
-    DoesNotBuild(String),
+    #[error("{what}")]
+    DoesNotBuild {
+        /// The compiler's own words, to be shown as they are.
+        diagnostics: String,
+        /// What does not build, in the lab's words.
+        what: String,
+    },
     /// A signal asked the lab to stop.
     #[error("interrupted while {0}; nothing was left running or half-written")]
     Interrupted(String),
@@ -35,9 +40,22 @@ impl Failure {
             Self::SetUpMissing { .. } => ExitCode::SetUpMissing,
             Self::Usage(_) => ExitCode::Usage,
             Self::Unavailable(_) => ExitCode::Skipped,
-            Self::DoesNotBuild(_) => ExitCode::NotAsExpected,
+            Self::DoesNotBuild { .. } => ExitCode::NotAsExpected,
             Self::Interrupted(_) => ExitCode::Interrupted,
         }
+    }
+
+    /// What a tool has said about the error, to be shown before the lab's own message.
+    #[must_use]
+    pub fn diagnostics_of(error: &anyhow::Error) -> &str {
+        let mut failures = error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<Self>());
+        let said = failures.find_map(|failure| match failure {
+            Self::DoesNotBuild { diagnostics, .. } => Some(diagnostics.as_str()),
+            _ => None,
+        });
+        said.unwrap_or_default()
     }
 
     /// The exit status for any error: that of the [`Failure`] in its chain, or [`ExitCode::LabBroke`].

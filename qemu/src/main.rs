@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lab: {error:#}");
+            eprintln!("{}lab: {error:#}", Failure::diagnostics_of(&error));
             Failure::exit_code_of(&error).into()
         }
     }

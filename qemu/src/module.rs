@@ -101,11 +101,11 @@ impl Builder<'_> {
         if finished.status.success() {
             return Ok(());
         }
-        let diff = finished.stdout.replace(&format!("{SOURCE_MOUNT}/"), "");
-        Err(
-            Failure::DoesNotBuild(format!("{diff}driver/ is not formatted as rustfmt does it"))
-                .into(),
-        )
+        Err(Failure::DoesNotBuild {
+            diagnostics: finished.stdout.replace(&format!("{SOURCE_MOUNT}/"), ""),
+            what: "driver/ is not formatted as the kernel's rustfmt does it".into(),
+        }
+        .into())
     }
 
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
@@ -124,7 +124,8 @@ impl Builder<'_> {
             command = command.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"]);
         }
         let finished = command.arg("modules").finish(stop, |stream, line| {
-            if stream == Stream::Err {
+            // make's own lines say that the compiler failed, which the compiler has said better.
+            if stream == Stream::Err && !line.starts_with("make") {
                 said.push_str(&line.replace(&format!("{SOURCE_MOUNT}/"), ""));
                 said.push('\n');
             }
@@ -132,10 +133,14 @@ impl Builder<'_> {
         if finished.status.success() {
             return Ok(said);
         }
-        let release = &self.kernel.release;
-        Err(Failure::DoesNotBuild(format!(
-            "{said}the driver does not build for {release}: see above"
-        ))
+        let what = format!(
+            "the driver does not build for Linux {}",
+            self.kernel.release
+        );
+        Err(Failure::DoesNotBuild {
+            diagnostics: said,
+            what,
+        }
         .into())
     }
 

@@ -204,10 +204,8 @@ fn cargo(layout: &Layout, purpose: &str, args: &[&str], stop: &Stop) -> Result<V
     if finished.status.success() {
         return Ok(artifacts);
     }
-    Err(Failure::DoesNotBuild(format!(
-        "{diagnostics}failed to {purpose}: cargo has said why above"
-    ))
-    .into())
+    let what = format!("failed to {purpose}: cargo has said why above");
+    Err(Failure::DoesNotBuild { diagnostics, what }.into())
 }
 
 /// The guest has no dynamic linker.

@@ -55,7 +55,7 @@ impl Progress {
         let name = name.into();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
-            bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {msg}"));
+            bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));
             bar.set_prefix(name.clone());
             bar.enable_steady_tick(TICK);
             bar
@@ -132,7 +132,7 @@ impl Stage<'_> {
             if bar.length() != Some(total) {
                 bar.set_length(total);
                 bar.set_style(style(
-                    "{spinner} {prefix:<44} {elapsed:>4} [{bar:20}] {percent:>3}% {msg}",
+                    "{spinner} {prefix:<44} {elapsed:>4} [{bar:20}] {percent:>3}% {wide_msg}",
                 ));
             }
             bar.set_position(done);

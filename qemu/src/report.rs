@@ -90,10 +90,11 @@ impl ProgramReport {
 }
 
 impl Report {
-    /// The outcome for people who want to know why: with the end of the kernel's log and of QEMU's words.
+    /// What led to the outcome, for people who want to know why: the end of the kernel's log, and QEMU's
+    /// own words. The outcome itself is to come below it, where a terminal shows it.
     #[must_use]
-    pub fn explain(&self) -> String {
-        let mut text = format!("{}\n", self.outcome);
+    pub fn last_words(&self) -> String {
+        let mut text = String::new();
         for (title, source) in [
             ("the kernel's last words", &self.console),
             ("QEMU's last words", &self.qemu_stderr),

@@ -166,8 +166,10 @@ impl<'a> Workshop<'a> {
         let qemu = target.sysroot.qemu();
         let choice = accel::choose(accel.into(), &qemu, &self.layout.accel_answer())?;
         let release = &target.kernel.release;
-        self.progress
-            .note(&format!("  boot Linux {release} in QEMU, {choice}"));
+        self.progress.note(&format!(
+            "  boot Linux {release} in QEMU, by {}",
+            choice.accel
+        ));
         Ok(Machine {
             qemu,
             kernel: target.kernel.image.clone(),

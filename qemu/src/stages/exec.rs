@@ -13,6 +13,7 @@ use nix::sys::resource::{Resource, setrlimit};
 
 use crate::cli::Exec;
 use crate::exit_code::ExitCode as Code;
+use crate::failure::Failure;
 use crate::job::{Job, Module, Program, Work};
 use crate::outcome::Outcome;
 use crate::report::{ProgramStatus, Report};
@@ -51,7 +52,7 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
             })
         }
         Err(error) => {
-            eprintln!("lab: {error:#}");
+            eprintln!("{}lab: {error:#}", Failure::diagnostics_of(&error));
             Code::ExecFailed.into()
         }
     }
@@ -103,10 +104,13 @@ fn status_of(report: &Report) -> Result<ProgramStatus> {
         .programs
         .first()
         .and_then(|program| program.status.clone());
-    match (&report.outcome, status) {
-        (Outcome::Completed | Outcome::NotStarted { .. }, Some(status)) => Ok(status),
-        _ => Err(anyhow::anyhow!("{}", report.explain().trim_end())),
+    if let (Outcome::Completed | Outcome::NotStarted { .. }, Some(status)) =
+        (&report.outcome, status)
+    {
+        return Ok(status);
     }
+    eprint!("{}", report.last_words());
+    Err(anyhow::anyhow!("{}", report.outcome))
 }
 
 fn write_status(path: &Path, status: Option<&ProgramStatus>) -> Result<()> {

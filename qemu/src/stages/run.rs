@@ -82,7 +82,7 @@ fn judge(
         Outcome::Skipped { .. } => ExitCode::Skipped,
         Outcome::Interrupted => ExitCode::Interrupted,
         _ => {
-            eprintln!("lab: {}", report.explain().trim_end());
+            eprintln!("{}lab: {}", report.last_words(), report.outcome);
             ExitCode::LabBroke
         }
     })

@@ -70,7 +70,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         Outcome::Completed => ExitCode::AsExpected,
         Outcome::Interrupted => ExitCode::Interrupted,
         _ => {
-            eprintln!("lab: {}", report.explain().trim_end());
+            eprintln!("{}lab: {}", report.last_words(), report.outcome);
             ExitCode::LabBroke
         }
     })

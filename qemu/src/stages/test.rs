@@ -157,7 +157,7 @@ fn score(release: &str, tests: &[TestProgram], report: &Report) -> Score {
         score.broke |= tally.passed.is_empty();
     }
     if report.outcome != Outcome::Completed {
-        println!("{release}: {}", report.explain().trim_end());
+        println!("{}{release}: {}", report.last_words(), report.outcome);
         score.broke = true;
     }
     score

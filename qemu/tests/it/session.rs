@@ -227,9 +227,11 @@ fn qemu_that_does_not_start_is_quoted() {
         }
     );
     assert!(
-        report.explain().contains("  | qemu: could not load kernel"),
+        report
+            .last_words()
+            .contains("  | qemu: could not load kernel"),
         "{}",
-        report.explain()
+        report.last_words()
     );
 }
 
