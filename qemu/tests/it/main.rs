@@ -13,6 +13,7 @@ mod ktap;
 mod machine;
 mod mark;
 mod outcome;
+mod readme;
 mod run;
 mod saved;
 mod session;

@@ -97,7 +97,7 @@ fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
             }
             text.push('\n');
             field(text, "said", &claim.statement);
-            let seen: Vec<String> = telling(checks(claim, evidence)).collect();
+            let seen = telling(checks(claim, evidence));
             field(text, "seen", &seen.join("; "));
             match verdict {
                 Verdict::Inconclusive { reason } => field(text, "open", reason),
@@ -118,15 +118,26 @@ fn field(text: &mut String, title: &str, body: &str) {
 }
 
 /// What the deciding checks saw: first what contradicts the claim, then what bears it out.
-fn telling(checks: Vec<Check>) -> impl Iterator<Item = String> {
+fn telling(checks: Vec<Check>) -> Vec<String> {
     let (missed, met): (Vec<_>, Vec<_>) = checks
         .into_iter()
         .filter(|check| !matches!(check.part, Part::Control | Part::Instead))
         .partition(|check| check.agrees != Some(true));
+    let seen: Vec<String> = (missed.into_iter().chain(met))
+        .map(|check| check.seen)
+        .collect();
     let mut told = HashSet::new();
-    (missed.into_iter().chain(met).map(|check| check.seen))
-        .filter(move |seen| told.insert(seen.clone()))
+    seen.iter()
+        // Several checks may look at one value; what says more includes what says less.
+        .filter(|one| {
+            !seen
+                .iter()
+                .any(|other| other != *one && other.starts_with(one.as_str()))
+        })
+        .filter(|one| told.insert((*one).clone()))
         .take(SHOWN_CHECKS)
+        .cloned()
+        .collect()
 }
 
 /// Claims not run, under the reason that they share.

@@ -1,0 +1,88 @@
+//! What the README promises is there.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use clap::CommandFactory;
+use lab::cli::Cli;
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn readme() -> String {
+    fs::read_to_string(project().join("README.md")).unwrap()
+}
+
+/// What stands between backticks and begins with `prefix`, without it.
+fn commands<'a>(text: &'a str, prefix: &str) -> Vec<&'a str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter_map(|quoted| quoted.strip_prefix(prefix))
+        .collect()
+}
+
+#[test]
+fn every_lab_command_of_the_readme_exists_with_its_options() {
+    let readme = readme();
+    let commands = commands(&readme, "cargo lab ");
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        let own = command.split(" -- ").next().unwrap();
+        let mut words = own.split_whitespace();
+        let name = words.next().unwrap();
+        if name == "help" {
+            continue;
+        }
+        let lab = Cli::command();
+        let subcommand = lab.find_subcommand(name);
+        let subcommand = subcommand.unwrap_or_else(|| panic!("no `cargo lab {name}`"));
+        for option in words.filter_map(|word| word.strip_prefix("--")) {
+            let known = |command: &clap::Command| {
+                command
+                    .get_arguments()
+                    .any(|argument| argument.get_long() == Some(option))
+            };
+            assert!(
+                known(subcommand) || known(&lab),
+                "no --{option} of `cargo lab {name}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_script_of_the_readme_can_be_run() {
+    for script in ["scripts/demo", "scripts/test"] {
+        assert!(readme().contains(script));
+        let mode = fs::metadata(project().join(script))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o111, 0o111, "{script}");
+    }
+}
+
+#[test]
+fn the_readme_counts_the_claims_as_they_are() {
+    let claims = fs::read_to_string(project().join("userspace/claims.toml")).unwrap();
+    let nr_claims = claims.lines().filter(|line| *line == "[[claim]]").count();
+    let shown = format!("{nr_claims} claims planned, {nr_claims} run: {nr_claims} as expected");
+    assert!(readme().contains(&shown), "{shown}");
+    assert!(readme().contains(&format!("{nr_claims} things that people write")));
+}
+
+#[test]
+fn every_file_that_the_readme_links_to_is_there() {
+    let readme = readme();
+    let links: Vec<&str> = readme
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next())
+        .collect();
+    assert!(links.len() >= 5, "{links:?}");
+    for link in links.iter().filter(|link| !link.contains("://")) {
+        assert!(project().join(link).exists(), "{link}");
+    }
+}
