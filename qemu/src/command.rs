@@ -36,6 +36,8 @@ pub struct HostCommand {
     shown: Vec<OsString>,
     /// What the lines begin with that are for the lab, not for people.
     status_prefix: Option<&'static str>,
+    /// Whether Ctrl-C has to wait for the tool's own end.
+    to_the_end: bool,
     timeout: Duration,
 }
 
@@ -77,6 +79,7 @@ impl HostCommand {
             purpose: purpose.into(),
             shown: vec![program.clone()],
             status_prefix: None,
+            to_the_end: false,
             program,
             command,
             timeout: Duration::from_secs(30 * 60),
@@ -146,6 +149,13 @@ impl HostCommand {
         self
     }
 
+    /// Lets the tool come to its end when the lab is asked to stop: half done would be worse than done.
+    #[must_use]
+    pub fn to_the_end(mut self) -> Self {
+        self.to_the_end = true;
+        self
+    }
+
     /// Runs the tool to its end, whatever its status, showing each line to `on_line` as it comes.
     ///
     /// # Errors
@@ -172,11 +182,14 @@ impl HostCommand {
             )
         })?;
         let mut running = Running(child);
-        let deadline = Instant::now() + self.timeout;
+        let until = Until {
+            deadline: Instant::now() + self.timeout,
+            stop: (!self.to_the_end).then_some(stop),
+        };
         let mut output = Output::default();
         let prefix = self.status_prefix;
         running
-            .read_to_end(stop, deadline, &mut |stream, line| {
+            .read_to_end(&until, &mut |stream, line| {
                 if !prefix.is_some_and(|prefix| line.starts_with(prefix)) {
                     output.keep(stream, line);
                 }
@@ -281,14 +294,20 @@ enum End {
     Io(io::Error),
 }
 
+/// What ends the wait for a tool that does not end by itself.
+struct Until<'a> {
+    deadline: Instant,
+    /// Requests to stop, together with signals; nothing for a tool that has to come to its end.
+    stop: Option<&'a Stop>,
+}
+
 /// A tool that runs. Dropping it kills its whole process group and reaps it.
 struct Running(Child);
 
 impl Running {
     fn read_to_end(
         &mut self,
-        stop: &Stop,
-        deadline: Instant,
+        until: &Until<'_>,
         on_line: &mut dyn FnMut(Stream, &str),
     ) -> Result<(), End> {
         let mut out = self
@@ -302,7 +321,7 @@ impl Running {
             .take()
             .map(|pipe| Lines::new(Stream::Err, pipe));
         while out.is_some() || err.is_some() {
-            let (ready_out, ready_err) = wait(out.as_ref(), err.as_ref(), stop, deadline)?;
+            let (ready_out, ready_err) = wait(out.as_ref(), err.as_ref(), until)?;
             if ready_out {
                 Lines::advance(&mut out, on_line).map_err(End::Io)?;
             }
@@ -331,16 +350,16 @@ impl Drop for Running {
 fn wait<A: AsFd, B: AsFd>(
     out: Option<&Lines<A>>,
     err: Option<&Lines<B>>,
-    stop: &Stop,
-    deadline: Instant,
+    until: &Until<'_>,
 ) -> Result<(bool, bool), End> {
-    let mut fds = vec![
-        PollFd::new(interrupt::fd(), PollFlags::POLLIN),
-        PollFd::new(stop.fd(), PollFlags::POLLIN),
-    ];
+    let requests = until.stop.map(|stop| [interrupt::fd(), stop.fd()]);
+    let requests = requests.iter().flatten();
+    let mut fds: Vec<_> = requests
+        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+        .collect();
     fds.extend(out.map(|lines| PollFd::new(lines.pipe.as_fd(), PollFlags::POLLIN)));
     fds.extend(err.map(|lines| PollFd::new(lines.pipe.as_fd(), PollFlags::POLLIN)));
-    let left = deadline.saturating_duration_since(Instant::now());
+    let left = until.deadline.saturating_duration_since(Instant::now());
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     match poll(&mut fds, timeout) {
         Err(Errno::EINTR) => return Ok((false, false)),
@@ -350,10 +369,10 @@ fn wait<A: AsFd, B: AsFd>(
     }
     let mut ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
     let mut next = || ready.next().unwrap_or(false);
-    if next() {
+    if until.stop.is_some() && next() {
         return Err(End::Interrupted);
     }
-    if next() {
+    if until.stop.is_some() && next() {
         return Err(End::Stopped);
     }
     let ready_out = out.is_some() && next();

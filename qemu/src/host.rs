@@ -149,6 +149,8 @@ fn install(packages: &[&str], progress: &Progress, stop: &Stop) -> Result<()> {
         HostCommand::new("install what this host lacks", argv[0])
             .args(&argv[1..])
             .timeout(INSTALL_TIMEOUT)
+            // A dpkg that is killed leaves half-installed packages to the host.
+            .to_the_end()
             .run(stop, |_, line| {
                 stage.message(line.chars().take(40).collect::<String>());
             })
