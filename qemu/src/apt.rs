@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 
-use crate::command::{HostCommand, Stream};
+use crate::command::{Cancelled, HostCommand, Stream};
 use crate::failure::Failure;
 use crate::package::Package;
 use crate::progress::Stage;
@@ -29,6 +29,11 @@ const RETRIES: u32 = 3;
 /// How long one apt command may take; a slow line needs most of it.
 const TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
+/// The archive has moved on: it no longer has the versions that were chosen earlier.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive has moved on\n{0}\n  next step: cargo lab prepare --update")]
+pub struct Superseded(String);
+
 /// A private apt, ready to be asked.
 #[derive(Debug)]
 pub struct Apt {
@@ -43,10 +48,7 @@ impl Apt {
     ///
     /// When the host is no Debian and no mirror was named, or `dir` cannot be written.
     pub fn open(dir: &Path, mirror: Option<&str>, stop: &Stop) -> Result<Self> {
-        let mirror = match mirror {
-            Some(mirror) => mirror.to_owned(),
-            None => host_mirror(stop)?,
-        };
+        let mirror = mirror_or_host(mirror, stop)?;
         for sub in ["lists/partial", "cache/archives/partial", "preferences.d"] {
             let sub = dir.join(sub);
             fs::create_dir_all(&sub)
@@ -64,12 +66,6 @@ impl Apt {
             &format!("{}{}", configuration(dir), host_acquire_options(stop)?),
         )?;
         Ok(Self { config, mirror })
-    }
-
-    /// The mirror that it asks.
-    #[must_use]
-    pub fn mirror(&self) -> &str {
-        &self.mirror
     }
 
     /// Fetches and verifies the package lists.
@@ -193,12 +189,16 @@ impl Apt {
 
     /// What to say when apt-get failed to bring something; an interruption stays what it is.
     fn undelivered(&self, error: anyhow::Error) -> anyhow::Error {
-        if error.is::<Failure>() {
+        if error.is::<Failure>() || error.is::<Cancelled>() {
             return error;
+        }
+        let said = format!("{error:#}");
+        if said.contains("was not found") || said.contains("404  Not Found") {
+            return Superseded(said).into();
         }
         Failure::SetUpMissing {
             what: format!(
-                "{error:#}\nthe archive {} did not deliver; what was fetched is kept",
+                "{said}\nthe archive {} did not deliver; what was fetched is kept",
                 self.mirror
             ),
             remedy: "the same command again when network and disk are in order, or --mirror URL"
@@ -273,11 +273,22 @@ fn host_acquire_options(stop: &Stop) -> Result<String> {
         .fold(String::new(), |text, line| text + line + "\n"))
 }
 
+/// The mirror to ask: `named`, or the one that the host itself uses.
+///
+/// # Errors
+///
+/// A set-up error when neither is there.
+pub fn mirror_or_host(named: Option<&str>, stop: &Stop) -> Result<String> {
+    named.map_or_else(|| host_mirror(stop), |named| Ok(named.to_owned()))
+}
+
 /// The mirror of Debian that the host itself uses.
 fn host_mirror(stop: &Stop) -> Result<String> {
     let targets = HostCommand::new("read the host's apt sources", "apt-get")
         .args([
             "indextargets",
+            // Also before anybody has ever run `apt-get update` here.
+            "--no-release-info",
             "--format",
             "$(REPO_URI) $(COMPONENT) $(CODENAME)",
             "Created-By: Packages",
@@ -294,13 +305,18 @@ fn host_mirror(stop: &Stop) -> Result<String> {
     })
 }
 
-/// The first repository that is laid out as Debian's main archive: its address ends in `/debian`.
+/// The first repository that is laid out as Debian's main archive: its address ends in `/debian`, or it is
+/// a list of mirrors of that name (apt-transport-mirror(1)).
 fn parse_mirror(targets: &str) -> Option<String> {
+    let is_main = |uri: &&str| {
+        let last = uri.rsplit('/').next().unwrap_or_default();
+        last == "debian" || uri.starts_with("mirror+") && last.starts_with("debian.")
+    };
     targets
         .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(uri, _)| uri.trim_end_matches('/'))
-        .find(|uri| uri.rsplit('/').next() == Some("debian"))
+        .filter_map(|line| line.split(' ').next())
+        .map(|uri| uri.trim_end_matches('/'))
+        .find(is_main)
         .map(str::to_owned)
 }
 
@@ -400,6 +416,12 @@ mod tests {
             Some("http://m.example/debian")
         );
         assert_eq!(parse_mirror("http://m.example/ubuntu/ main noble\n"), None);
+        let list = "mirror+file:///etc/apt/mirrors/debian-security.list/ main x\n\
+                    mirror+file:///etc/apt/mirrors/debian.list/ main bookworm\n";
+        assert_eq!(
+            parse_mirror(list).as_deref(),
+            Some("mirror+file:///etc/apt/mirrors/debian.list")
+        );
     }
 
     #[test]

@@ -68,7 +68,7 @@ pub enum Command {
     Check(Check),
     /// Run the tests that need the guest.
     Test(Test),
-    /// Remove from the cache what no clone refers to or uses; what is left is what the next run needs.
+    /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
 
@@ -121,12 +121,13 @@ pub struct GuestArgs {
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
 
-    /// A parameter for the module, such as `debug=1`; may be repeated.
+    /// A parameter for the module, as insmod(8) takes it; may be repeated.
     #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
     pub insmod_args: Vec<String>,
 
     /// Seconds that the programs in the guest may take, together.
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
 }
 

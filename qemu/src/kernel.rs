@@ -58,6 +58,8 @@ const RECIPE: &str = "kernel 2";
 pub struct KernelTree {
     /// What `uname -r` says in the guest.
     pub release: String,
+    /// Names what the tree is made of: a module built for another key does not fit.
+    pub key: String,
     /// The image to boot, on the host: an uncompressed ELF file.
     pub image: PathBuf,
     /// Host directories, and where they appear in the sysroot.
@@ -111,6 +113,7 @@ impl StockKernel {
     pub fn tree(&self) -> KernelTree {
         KernelTree {
             release: self.release.clone(),
+            key: self.dir.display().to_string(),
             image: self.dir.join("vmlinux"),
             mounts: vec![(self.dir.clone(), MOUNT.into())],
             src: Path::new(MOUNT).join("src"),

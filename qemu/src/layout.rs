@@ -108,6 +108,18 @@ fn cache_dir() -> Result<PathBuf> {
                 .into(),
             remedy: "MMAPDEMO_CACHE=DIR scripts/demo".into(),
         })?;
-    std::path::absolute(&dir)
-        .with_context(|| format!("failed to name the cache directory {}", dir.display()))
+    let dir = std::path::absolute(&dir)
+        .with_context(|| format!("failed to name the cache directory {}", dir.display()))?;
+    // The dynamic linker splits its library path at ':' and ';', and apt's configuration quotes by '"'.
+    match dir.to_str() {
+        Some(text) if !text.contains([':', ';', '"', '\n']) => Ok(dir),
+        _ => Err(Failure::SetUpMissing {
+            what: format!(
+                "the cache directory {} has a character in it that tools trip over",
+                dir.display()
+            ),
+            remedy: "MMAPDEMO_CACHE=DIR scripts/demo    (DIR in UTF-8, without : ; or \")".into(),
+        }
+        .into()),
+    }
 }

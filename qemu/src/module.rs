@@ -14,7 +14,7 @@ use crate::lock::Lock;
 use crate::package::hex;
 use crate::progress::Progress;
 use crate::stop::Stop;
-use crate::sysroot::Sysroot;
+use crate::sysroot::{ENTER_FAILED, Sysroot};
 
 /// Where the project and the build products are mounted in the sysroot: no path of the host gets into
 /// the module, and spaces in the host's paths do not matter.
@@ -133,6 +133,13 @@ impl Builder<'_> {
         if finished.status.success() {
             return Ok(said);
         }
+        if said.is_empty() || finished.status.code() == Some(ENTER_FAILED) {
+            // Not the compiler's doing.
+            bail!(
+                "failed to build the module: Kbuild failed\n{}",
+                finished.tail
+            );
+        }
         let what = format!(
             "the driver does not build for Linux {}",
             self.kernel.release
@@ -161,7 +168,7 @@ impl Builder<'_> {
     /// Names everything that the module is made from.
     fn key(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        hash.update(self.kernel.image.as_os_str().as_encoded_bytes());
+        hash.update(&self.kernel.key);
         for path in self.sources()? {
             let full = self.layout.project.join(&path);
             let content =

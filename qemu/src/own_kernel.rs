@@ -1,5 +1,6 @@
 //! A kernel that the user has built: checked, and described as the other stages want it.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -52,13 +53,38 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
     let mounts: Vec<(PathBuf, PathBuf)> = [&dir, &src]
         .map(|path| (path.clone(), path.clone()))
         .to_vec();
+    let key = key(&dir)?;
     Ok(KernelTree {
         release,
+        key,
         image,
         mounts,
         src,
         build: dir,
     })
+}
+
+/// What tells one build of the kernel in `dir` from the next.
+fn key(dir: &Path) -> Result<String> {
+    let mut key = dir.display().to_string();
+    for file in [
+        ".config",
+        "vmlinux",
+        "Module.symvers",
+        "vmlinux.symvers",
+        "rust/libkernel.rmeta",
+    ] {
+        let path = dir.join(file);
+        // Not every kernel has both lists of symbols.
+        let Ok(metadata) = fs::metadata(&path) else {
+            continue;
+        };
+        let modified = metadata
+            .modified()
+            .with_context(|| format!("failed to read {}", path.display()))?;
+        let _ = write!(key, " {file} {} {modified:?}", metadata.len());
+    }
+    Ok(key)
 }
 
 /// Crate metadata can be read by the compiler that wrote it, and by no other.

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::process::Stdio;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
@@ -89,7 +88,6 @@ impl Package {
         ])
         .args(exclude.iter().map(|pattern| format!("--exclude={pattern}")))
         .args(only)
-        .stdin(Stdio::null())
         .run(stop, |_, _| ())
         .map(drop)
     }

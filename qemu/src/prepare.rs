@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::apt::{self, Apt};
+use crate::apt::{self, Apt, Superseded};
 use crate::cache::{self, Entry};
 use crate::failure::Failure;
 use crate::host;
@@ -32,10 +32,12 @@ pub struct Resolution {
     pub toolchain: Vec<Package>,
     /// When the archive was asked.
     pub asked: SystemTime,
+    /// What it was asked for: a change of the lists makes it ask again.
+    pub lists: String,
 }
 
 /// How long an entry of the cache stays although nothing refers to it: another clone may still use it.
-const KEEP: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const KEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A toolchain, and a kernel tree prepared by it.
 #[derive(Clone, Debug)]
@@ -68,7 +70,8 @@ impl Resolution {
 
     fn load_file(layout: &Layout, name: &str) -> Option<Self> {
         // A file that cannot be read or understood is made again, at the price of asking the archive.
-        serde_json::from_slice(&fs::read(layout.resolution(name)).ok()?).ok()
+        let known: Self = serde_json::from_slice(&fs::read(layout.resolution(name)).ok()?).ok()?;
+        (known.lists == Sysroot::lists()).then_some(known)
     }
 
     /// The toolchain of any earlier resolution: one toolchain is enough for all kernels.
@@ -96,6 +99,7 @@ impl Resolution {
             toolchain: known.map_or_else(|| Sysroot::resolve(&apt, stop), Ok)?,
             release,
             asked: SystemTime::now(),
+            lists: Sysroot::lists(),
         };
         stage.done();
         Ok(resolution)
@@ -173,6 +177,8 @@ pub fn prepare(
     })?;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
+    // Not before: a choice that cannot be prepared must not replace one that could.
+    resolution.save(&layout.resolution(request.wanted.name()))?;
     clean(layout, KEEP)?;
     Ok(prepared)
 }
@@ -196,7 +202,17 @@ pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
         .iter()
         .flat_map(|prepared| [prepared.sysroot.root.as_path(), &prepared.kernel.dir])
         .collect();
-    cache::prune(&layout.cache, &kept, age)
+    let removed = cache::prune(&layout.cache, &kept, age)?;
+    // Somebody who downloads needs what nobody refers to yet.
+    if let Some(_lock) = Lock::take_if_free(&layout.cache.join("apt.lock"))? {
+        let files: Vec<&str> = known
+            .iter()
+            .flat_map(|resolution| &resolution.kernel)
+            .map(|package| package.file.as_str())
+            .collect();
+        remove_other_packages(&layout.packages(), &files)?;
+    }
+    Ok(removed)
 }
 
 /// Prepares the toolchain alone, for a kernel that is there already.
@@ -222,6 +238,7 @@ pub fn toolchain(
     let sysroot = resolution.entries(layout).sysroot;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
+    resolution.save(&layout.resolution(request.wanted.name()))?;
     Ok(sysroot)
 }
 
@@ -270,22 +287,45 @@ fn fetch(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Resolution> {
-    let _lock = Lock::take(
-        &layout.cache.join("apt.lock"),
-        "download packages",
-        progress,
-    )?;
-    let path = layout.resolution(request.wanted.name());
+    let lock = layout.cache.join("apt.lock");
+    let _lock = Lock::take(&lock, "download packages", progress)?;
     // Another run may have resolved it while this one waited.
     let known =
         known.or_else(|| Resolution::load(layout, request.wanted).filter(|_| !request.update));
+    let download =
+        |resolution: &Resolution| download(resolution, part, layout, request, progress, stop);
     let resolution = match known {
         Some(resolution) => resolution,
         None => Resolution::ask(layout, request, progress, stop)?,
     };
+    match download(&resolution) {
+        Err(error) if error.is::<Superseded>() => {
+            progress.note("  the archive no longer has what was chosen earlier; it is asked again");
+            let request = Request {
+                update: true,
+                ..request.clone()
+            };
+            let resolution = Resolution::ask(layout, &request, progress, stop)?;
+            download(&resolution)?;
+            Ok(resolution)
+        }
+        downloaded => downloaded.map(|()| resolution),
+    }
+}
+
+/// Downloads what of the resolution is needed and not there.
+fn download(
+    resolution: &Resolution,
+    part: Part,
+    layout: &Layout,
+    request: &Request<'_>,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
     let Prepared { sysroot, kernel } = resolution.entries(layout);
+    let needs_kernel = part == Part::Both && kernel.state()? != Entry::Whole;
     let (mut needed, mut bytes) = (Vec::new(), 0);
-    if part == Part::Both && kernel.state()? != Entry::Whole {
+    if needs_kernel {
         needed.extend(resolution.kernel.clone());
         bytes += KERNEL_BYTES;
     }
@@ -301,7 +341,7 @@ fn fetch(
     };
     let packages = layout.packages();
     let release = &resolution.release;
-    if part == Part::Both && !release.is_tested() && kernel.state()? != Entry::Whole {
+    if needs_kernel && !release.is_tested() {
         // A kernel that cannot load the module is not worth the large packages.
         let headers = package::named(&resolution.kernel, &release.headers())?.clone();
         package::fetch(&apt, &[headers], &packages, progress, stop)?;
@@ -309,9 +349,23 @@ fn fetch(
     }
     package::fetch(&apt, &needed, &packages, progress, stop)?;
     // The lists are large, and old by the time they are needed again.
-    apt::forget(&layout.apt())?;
-    resolution.save(&path)?;
-    Ok(resolution)
+    apt::forget(&layout.apt())
+}
+
+/// Removes the packages in `dir` whose file names are not among `kept`.
+fn remove_other_packages(dir: &Path, kept: &[&str]) -> Result<()> {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Ok(());
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("failed to read {}", dir.display()))?;
+        if !kept.iter().any(|file| entry.file_name() == *file) {
+            let path = entry.path();
+            fs::remove_file(&path)
+                .with_context(|| format!("failed to remove {}", path.display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// The toolchain's packages are not needed once it is unpacked; the kernel's are kept, since its source

@@ -222,7 +222,8 @@ fn require_static(path: &Path) -> Result<()> {
 }
 
 /// Whether an ELF64 file names a dynamic linker (`PT_INTERP`, elf(5)); `None` if it is no such file.
-fn has_interpreter(elf: &[u8]) -> Option<bool> {
+#[must_use]
+pub fn has_interpreter(elf: &[u8]) -> Option<bool> {
     const PT_INTERP: u32 = 3;
     let number = |at: usize, len: usize| {
         let bytes = elf.get(at..at + len)?;

@@ -53,6 +53,9 @@ impl Progress {
     /// Begins a stage; `name` is an imperative sentence, such as "unpack the toolchain".
     pub fn stage(&self, name: impl Into<String>) -> Stage<'_> {
         let name = name.into();
+        if self.bars.is_none() {
+            self.note(&format!("  {name} ..."));
+        }
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(ProgressBar::new_spinner());
             bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));

@@ -23,7 +23,7 @@ use crate::stop::Stop;
 pub const CC: &str = "x86_64-linux-gnu-gcc-14";
 
 /// What building a module, checking a .config and running a guest need.
-pub const PACKAGES: [&str; 32] = [
+pub const PACKAGES: [&str; 31] = [
     // Kbuild
     "make",
     "gcc-14",
@@ -60,7 +60,6 @@ pub const PACKAGES: [&str; 32] = [
     "busybox-static",
     "qemu-system-x86",
     "seabios",
-    "zstd",
 ];
 
 /// Dependencies that nothing here uses: they would be a sixth of the download.
@@ -153,6 +152,17 @@ impl Sysroot {
             root: layout.cache.join(format!("sysroot-{key}")),
             key,
         }
+    }
+
+    /// Names the lists that [`Self::resolve`] goes by.
+    #[must_use]
+    pub fn lists() -> String {
+        let mut hash = Sha256::new();
+        for name in PACKAGES.iter().chain(&["/"]).chain(&NOT_NEEDED) {
+            hash.update(name);
+            hash.update(" ");
+        }
+        hex(&hash.finalize()[..6])
     }
 
     /// Which packages it takes: the listed ones and what they depend on, as the archive has them now.
@@ -257,6 +267,9 @@ impl Sysroot {
         }
     }
 }
+
+/// The exit status of [`ENTER`] when a mount fails.
+pub const ENTER_FAILED: i32 = 120;
 
 /// Mounts what a build needs and changes the root; run by `sh` inside the new name spaces.
 const ENTER: &str = r#"

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::accel;
 use crate::cache;
@@ -19,7 +19,7 @@ use crate::module::{Builder, KernelModule};
 use crate::own_kernel;
 use crate::parallel;
 use crate::prepare::{self, Request};
-use crate::programs::Programs;
+use crate::programs::{Programs, has_interpreter};
 use crate::progress::Progress;
 use crate::release::Wanted;
 use crate::report::Report;
@@ -244,6 +244,13 @@ pub fn copied_file(path: &Path) -> Result<GuestFile> {
     let metadata = std::fs::metadata(path).with_context(context)?;
     let name = path.file_name().filter(|_| metadata.is_file());
     let name = name.with_context(|| format!("{}: it is no regular file", context()))?;
+    let elf = std::fs::read(path).with_context(context)?;
+    if has_interpreter(&elf) == Some(true) {
+        bail!(
+            "{}: it needs a dynamic linker, which the guest has not; link it with -static",
+            context()
+        );
+    }
     let mode = metadata.permissions().mode() & 0o777;
     Ok(GuestFile::copy(path, Path::new("/root").join(name), mode))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::accel;
+use crate::apt;
 use crate::cache::Entry;
 use crate::cli::{AccelChoice, Kernel, KernelArgs};
 use crate::command::HostCommand;
@@ -48,7 +49,7 @@ pub fn doctor(workshop: &Workshop<'_>, args: &KernelArgs) -> Result<ExitCode> {
     ));
     findings.push(("cargo", cargo(stop)));
     findings.push(("cache", cache(layout)));
-    findings.push(("mirror", mirror(layout, args, stop)));
+    findings.push(("mirror", mirror(args, stop)));
     findings.extend(prepared(layout, args, stop)?);
     let mut code = ExitCode::AsExpected;
     for (what, finding) in findings {
@@ -146,10 +147,9 @@ fn cache(layout: &Layout) -> Finding {
     }
 }
 
-fn mirror(layout: &Layout, args: &KernelArgs, stop: &Stop) -> Finding {
-    let asked = crate::apt::Apt::open(&layout.apt(), args.mirror.as_deref(), stop);
-    match asked {
-        Ok(apt) => Finding::Good(apt.mirror().to_owned()),
+fn mirror(args: &KernelArgs, stop: &Stop) -> Finding {
+    match apt::mirror_or_host(args.mirror.as_deref(), stop) {
+        Ok(mirror) => Finding::Good(mirror),
         Err(error) => bad(&error),
     }
 }

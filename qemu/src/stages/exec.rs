@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use nix::errno::Errno;
 use nix::sys::resource::{Resource, setrlimit};
 
 use crate::cli::Exec;
@@ -45,7 +44,7 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
                 .map(|program| program.to_string_lossy())
                 .unwrap_or_default();
             eprintln!("lab: the guest cannot run {program}: {}", refusal.text);
-            ExitCode::from(if refusal.errno == Errno::ENOENT as i32 {
+            ExitCode::from(if refusal.is_not_found() {
                 NOT_FOUND
             } else {
                 CANNOT_RUN
@@ -59,11 +58,15 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
 }
 
 fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
+    // A mistyped name shows before anything is prepared for it.
+    let copies = args
+        .copy
+        .iter()
+        .map(|path| copied_file(path))
+        .collect::<Result<Vec<_>>>()?;
     let built = workshop.build(&args.kernel)?;
     let mut files = vec![module_file(&built.module)];
-    for path in &args.copy {
-        files.push(copied_file(path)?);
-    }
+    files.extend(copies);
     let program = Program {
         stdin: true,
         ..Program::new(&args.argv)
@@ -109,7 +112,11 @@ fn status_of(report: &Report) -> Result<ProgramStatus> {
     {
         return Ok(status);
     }
-    eprint!("{}", report.last_words());
+    match report.outcome {
+        // The kernel has no part in these two.
+        Outcome::Interrupted | Outcome::OutputClosed => {}
+        _ => eprint!("{}", report.last_words()),
+    }
     Err(anyhow::anyhow!("{}", report.outcome))
 }
 

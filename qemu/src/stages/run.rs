@@ -3,13 +3,18 @@
 use std::io::{self, IsTerminal};
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::cli::{Demo, GuestArgs, Run};
+use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
+use crate::failure::Failure;
 use crate::job::{Job, KTAP_PORT, Module, PORTS_DIR, Program, Work};
 use crate::outcome::Outcome;
+use crate::programs::Programs;
+use crate::report::{ProgramStatus, Report};
 use crate::session::{self, Guest, Streams};
+use crate::stop::Stop;
 use crate::workshop::{Built, Workshop, module_file, program_timeout};
 
 /// `lab demo`.
@@ -39,6 +44,7 @@ fn judge(
     args: &GuestArgs,
     claims: &[String],
 ) -> Result<ExitCode> {
+    require_known(claims, &built.programs, &workshop.stop)?;
     let color = if io::stdout().is_terminal() {
         "always"
     } else {
@@ -69,21 +75,50 @@ fn judge(
     };
     let report = session::run(&machine, &guest, streams, &program_timeout(args.timeout))?;
     workshop.keep(&built.target, &report, began)?;
-    Ok(match &report.outcome {
-        Outcome::Passed { .. } => ExitCode::AsExpected,
-        Outcome::Failed { failed, total } => {
-            eprintln!(
-                "lab: {} of {total} not as expected: {}",
-                failed.len(),
-                failed.join(", ")
-            );
-            ExitCode::NotAsExpected
+    verdict(&report)
+}
+
+/// What the run says about the claims, as an exit status.
+fn verdict(report: &Report) -> Result<ExitCode> {
+    let status = report
+        .programs
+        .first()
+        .and_then(|program| program.status.as_ref());
+    match (&report.outcome, status) {
+        (Outcome::Passed { .. }, _) => Ok(ExitCode::AsExpected),
+        (Outcome::Skipped { .. }, _) => Ok(ExitCode::Skipped),
+        (Outcome::Failed { failed, total }, Some(ProgramStatus::Exited(1))) => {
+            let (count, names) = (failed.len(), failed.join(", "));
+            eprintln!("lab: {count} of {total} not as expected: {names}");
+            Ok(ExitCode::NotAsExpected)
         }
-        Outcome::Skipped { .. } => ExitCode::Skipped,
-        Outcome::Interrupted => ExitCode::Interrupted,
+        (Outcome::Failed { failed, .. }, _) => {
+            bail!("the experiments broke: {}", failed.join(", "))
+        }
+        (Outcome::Interrupted, _) => Err(Failure::Interrupted("run the experiments".into()).into()),
+        // The kernel has no part in this one.
+        (Outcome::OutputClosed, _) => bail!("{}", report.outcome),
         _ => {
-            eprintln!("{}lab: {}", report.last_words(), report.outcome);
-            ExitCode::LabBroke
+            eprint!("{}", report.last_words());
+            bail!("{}", report.outcome)
         }
-    })
+    }
+}
+
+/// Refuses claims that the built program does not know, before a guest is booted for them.
+fn require_known(claims: &[String], programs: &Programs, stop: &Stop) -> Result<()> {
+    if claims.is_empty() {
+        return Ok(());
+    }
+    let list = HostCommand::new("list the claims", &programs.mmapdemo)
+        .arg("list")
+        .stdout(stop)?;
+    let known: Vec<&str> = list.split_whitespace().collect();
+    match claims.iter().find(|claim| !known.contains(&claim.as_str())) {
+        None => Ok(()),
+        Some(claim) => Err(Failure::Usage(format!(
+            "no claim {claim}; `cargo lab exec -- mmapdemo list` names them"
+        ))
+        .into()),
+    }
 }

@@ -28,11 +28,14 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
             "a shell needs a terminal; for a script, use: cargo lab exec -- sh -c 'COMMANDS'";
         return Err(Failure::Usage(text.into()).into());
     }
+    let copies = args
+        .copy
+        .iter()
+        .map(|path| copied_file(path))
+        .collect::<Result<Vec<_>>>()?;
     let built = workshop.build(&args.kernel)?;
     let mut files = vec![module_file(&built.module)];
-    for path in &args.copy {
-        files.push(copied_file(path)?);
-    }
+    files.extend(copies);
     let shell = job::Shell {
         term: env::var("TERM").unwrap_or_else(|_| "vt100".into()),
         size: terminal::size_of(&stdin),
@@ -68,7 +71,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
     )?;
     Ok(match &report.outcome {
         Outcome::Completed => ExitCode::AsExpected,
-        Outcome::Interrupted => ExitCode::Interrupted,
+        Outcome::Interrupted => return Err(Failure::Interrupted("run the shell".into()).into()),
         _ => {
             eprintln!("{}lab: {}", report.last_words(), report.outcome);
             ExitCode::LabBroke
