@@ -71,7 +71,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
     )?;
     Ok(match &report.outcome {
         Outcome::Completed => ExitCode::AsExpected,
-        Outcome::Interrupted => return Err(Failure::Interrupted("run the shell".into()).into()),
+        Outcome::Interrupted => return Err(Failure::Interrupted("running the shell".into()).into()),
         _ => {
             eprintln!("{}lab: {}", report.last_words(), report.outcome);
             ExitCode::LabBroke
