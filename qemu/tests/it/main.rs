@@ -6,6 +6,7 @@
 )]
 
 mod accel;
+mod cli;
 mod console;
 mod initramfs;
 mod job;
