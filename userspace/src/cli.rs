@@ -152,8 +152,14 @@ pub struct SharedPage {
     pub timeout: Duration,
 }
 
+/// A day: longer than anybody waits, and short enough to be added to any `Instant`.
+const LONGEST: f64 = 86_400.0;
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|error| format!("{error}"))?;
+    if !(0.0..=LONGEST).contains(&seconds) {
+        return Err(format!("must be between 0 and {LONGEST}"));
+    }
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 

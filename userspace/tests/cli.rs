@@ -296,6 +296,28 @@ fn nobody_waits_for_ever() {
 }
 
 #[test]
+fn a_timeout_is_at_most_a_day() {
+    for timeout in ["1e19", "86400.1", "-1", "nan", "inf"] {
+        let timeout = format!("--timeout={timeout}");
+        mmapdemo(&["reader", &timeout])
+            .assert()
+            .code(2)
+            .stderr(contains("must be between 0 and 86400"));
+    }
+    // The longest is waited with, until the text comes.
+    let page = tempfile::NamedTempFile::new().unwrap();
+    page.as_file().set_len(4096).unwrap();
+    let file = page.path().to_str().unwrap();
+    mmapdemo(&["writer", "in time", "--file", file])
+        .assert()
+        .success();
+    mmapdemo(&["reader", "--timeout", "86400", "--file", file])
+        .assert()
+        .success()
+        .stdout("in time\n");
+}
+
+#[test]
 fn a_file_without_a_whole_page_is_refused_before_it_raises_sigbus() {
     let empty = tempfile::NamedTempFile::new().unwrap();
     let refused = mmapdemo(&["reader", "--file"])
