@@ -21,6 +21,7 @@
 
 pub mod actor;
 pub mod app;
+mod bytes;
 pub mod catalogue;
 pub mod claim;
 pub mod cli;
@@ -31,6 +32,7 @@ pub mod exit_code;
 pub mod experiment;
 pub mod faults;
 pub mod fixture;
+pub mod map_call;
 pub mod message;
 pub mod need;
 pub mod object;

@@ -10,7 +10,8 @@ use nix::sys::mman::ProtFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::sys::{MapCall, Mapping, PAGE_SIZE};
+use crate::map_call::MapCall;
+use crate::sys::{Mapping, PAGE_SIZE};
 
 /// The mode of an `open(2)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,8 @@
 //! Probe: touches an address in a forked child, which reports how that ended.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -10,7 +10,7 @@ use nix::unistd::pipe2;
 use crate::error::{Error, Result};
 use crate::evidence::{Fault, Touch};
 use crate::process::{End, Process, readable};
-use crate::sys::{FAULTED, REPORT_LEN, Sacrifice};
+use crate::sys::{FAULTED, REPORT_LEN};
 use crate::turn::TURN;
 
 /// How to touch.
@@ -31,10 +31,11 @@ pub enum Access {
 /// If the child cannot be made or ends without a report.
 pub fn touch(addr: usize, access: Access) -> Result<Touch> {
     let (hear, say) = pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a probe"))?;
-    let child = Process::fork("the probe", || {
-        be_sacrificed(&say, addr, access).unwrap_or(1)
+    let child = Process::sacrifice("the probe", say, |sacrifice| match access {
+        Access::Load => sacrifice.load(addr),
+        Access::Store(value) => sacrifice.store(addr, value),
+        Access::Call => sacrifice.call(addr),
     })?;
-    drop(say);
     let report = read_report(hear)?;
     let end = child.wait(TURN)?;
     match (end, report) {
@@ -47,23 +48,6 @@ pub fn touch(addr: usize, access: Access) -> Result<Touch> {
             what: format!("it reported {access:?} at {addr:#x}"),
         }),
     }
-}
-
-fn be_sacrificed(say: &OwnedFd, addr: usize, access: Access) -> Option<i32> {
-    let sacrifice = Sacrifice::new(say.as_fd()).ok()?;
-    let value = match access {
-        Access::Load => u64::from(sacrifice.load(addr)),
-        Access::Store(value) => {
-            sacrifice.store(addr, value);
-            u64::from(value)
-        }
-        Access::Call => u64::from(sacrifice.call(addr)),
-    };
-    let mut report = [0; REPORT_LEN];
-    report[8..].copy_from_slice(&value.to_ne_bytes());
-    let mut say = File::from(say.try_clone().ok()?);
-    say.write_all(&report).ok()?;
-    Some(0)
 }
 
 /// The three numbers of a report, in the order of [`REPORT_LEN`]; `None` if the child died silently.
@@ -85,4 +69,38 @@ fn read_report(hear: OwnedFd) -> Result<Option<(i32, i32, u64)>> {
     Ok((|| {
         Some((number(0)?, number(4)?, u64::from_ne_bytes(addr?)))
     })())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_0_can_be_tried_in_every_way() {
+        for access in [Access::Load, Access::Store(1), Access::Call] {
+            match touch(0, access).unwrap() {
+                Touch::Faulted(fault) => assert_eq!(
+                    (fault.signal.as_str(), fault.addr),
+                    ("SIGSEGV", 0),
+                    "{access:?}"
+                ),
+                Touch::Completed(value) => panic!("{access:?} gave {value}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_stored_in_a_sacrifice_stays_there() {
+        let byte = Box::new(7_u8);
+        let addr = (&raw const *byte).expose_provenance();
+        assert!(matches!(
+            touch(addr, Access::Load).unwrap(),
+            Touch::Completed(7)
+        ));
+        assert!(matches!(
+            touch(addr, Access::Store(8)).unwrap(),
+            Touch::Completed(8)
+        ));
+        assert_eq!(*byte, 7);
+    }
 }

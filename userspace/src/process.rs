@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Error, Result};
 use crate::evidence::Value;
-use crate::sys;
+use crate::sys::{self, Sacrifice};
 
 /// A child process.
 #[derive(Debug)]
@@ -76,15 +76,31 @@ impl Process {
     pub fn fork(name: impl Into<String>, body: impl FnOnce() -> i32) -> Result<Self> {
         let name = name.into();
         let parent = nix::unistd::getpid();
-        let child = || {
-            // A child whose parent dies first must not outlive it; PR_SET_PDEATHSIG(2const).
-            let armed = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
-            if armed.is_err() || nix::unistd::getppid() != parent {
-                return 1;
-            }
-            body()
-        };
+        let child = || if dies_with(parent) { body() } else { 1 };
         let pid = sys::fork(child).map_err(Error::call("fork()", &name))?;
+        Self::own(pid, name)
+    }
+
+    /// Forks a child that may touch any address, and says on `report_to` how that ended.
+    ///
+    /// # Errors
+    ///
+    /// If the process cannot be made.
+    pub fn sacrifice(
+        name: impl Into<String>,
+        report_to: OwnedFd,
+        body: impl FnOnce(Sacrifice) -> i32,
+    ) -> Result<Self> {
+        let name = name.into();
+        let parent = nix::unistd::getpid();
+        let child = |sacrifice| {
+            if dies_with(parent) {
+                body(sacrifice)
+            } else {
+                1
+            }
+        };
+        let pid = Sacrifice::fork(report_to, child).map_err(Error::call("fork()", &name))?;
         Self::own(pid, name)
     }
 
@@ -154,6 +170,13 @@ impl Process {
             }),
         }
     }
+}
+
+/// Ties this child to its parent, which it must not outlive; `PR_SET_PDEATHSIG(2const)`.
+fn dies_with(parent: Pid) -> bool {
+    let armed = nix::sys::prctl::set_pdeathsig(Signal::SIGKILL);
+    // Too late if the parent was gone before.
+    armed.is_ok() && nix::unistd::getppid() == parent
 }
 
 impl Drop for Process {

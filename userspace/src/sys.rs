@@ -6,7 +6,7 @@
 use std::arch::asm;
 use std::ffi::c_void;
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -18,22 +18,10 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::unistd::{ForkResult, Pid};
 
 use crate::error::{Error, Result};
+use crate::map_call::MapCall;
 
 /// The size of a page on x86-64, and of the device's buffer.
 pub const PAGE_SIZE: usize = 4096;
-
-/// The arguments of `mmap(2)` except the file descriptor; `flags` is raw, because illegal ones are tried.
-#[derive(Clone, Copy, Debug)]
-pub struct MapCall {
-    /// Length in bytes.
-    pub len: usize,
-    /// `PROT_*`.
-    pub prot: ProtFlags,
-    /// `MAP_*`.
-    pub flags: i32,
-    /// Offset in bytes.
-    pub offset: i64,
-}
 
 /// A mapped range that is unmapped when dropped.
 ///
@@ -70,15 +58,17 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// What `mmap(2)` says.
+    /// What `mmap(2)` says; `ENOTSUP` for a fixed address, which is for [`Mapping::replace_page`] to choose.
     pub fn new(call: MapCall, fd: Option<BorrowedFd<'_>>) -> Result<Self, Errno> {
-        // Rounded up here as the kernel does, so that `len` covers what was mapped (mmap(2), NOTES).
-        let len = call.len.next_multiple_of(PAGE_SIZE);
+        if call.is_fixed() {
+            return Err(Errno::ENOTSUP);
+        }
         let start = Self::call(ptr::null_mut(), call, fd)?;
-        // INVARIANT: Without an address the kernel returns a range that nothing else uses.
+        // INVARIANT: Without a fixed address the kernel returns a range that nothing else uses, rounded
+        // up to pages (mmap(2), NOTES).
         Ok(Self {
             start,
-            len,
+            len: call.len.next_multiple_of(PAGE_SIZE),
             memmap2: None,
         })
     }
@@ -89,7 +79,7 @@ impl Mapping {
     ///
     /// What `mmap(2)` says.
     pub fn replace_page(
-        &self,
+        &mut self,
         offset: usize,
         call: MapCall,
         fd: Option<BorrowedFd<'_>>,
@@ -117,8 +107,9 @@ impl Mapping {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<NonNull<u8>, Errno> {
         let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
-        // SAFETY: Either `addr` is null, and the kernel takes a free range, or `replace_page` gave an
-        // address inside a mapping of its own to which no reference exists.
+        // SAFETY: `new` gives no address and no flag that fixes it, so the kernel takes a free range.
+        // `replace_page` gives a page inside its own mapping, and its `&mut self` shows that `word` and
+        // `long` have lent no reference into it.
         let start = unsafe { libc::mmap(addr, len, prot.bits(), flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
@@ -138,13 +129,14 @@ impl Mapping {
         self.len
     }
 
-    /// Never, a mapping has at least one page.
+    /// Whether the length is 0, which `mmap(2)` refuses and only [`Mapping::shared`] lets through.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    fn check(&self, offset: usize, len: usize) -> Result<()> {
+    /// Whether `len` bytes at `offset` lie inside.
+    pub(crate) fn check(&self, offset: usize, len: usize) -> Result<()> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(()),
             _ => Err(Error::Outside {
@@ -181,32 +173,10 @@ impl Mapping {
     /// If the offset lies outside.
     pub fn store(&self, offset: usize, value: u8) -> Result<()> {
         let byte = self.at(offset, 1)?;
-        // SAFETY: As in `load`; no reference to the byte exists that the store could invalidate.
+        // SAFETY: As in `load`. The only references into the mapping are to the atomics that `word` and
+        // `long` lend, whose insides may change while they exist (`UnsafeCell`).
         unsafe { byte.write_volatile(value) };
         Ok(())
-    }
-
-    /// Reads bytes one by one.
-    ///
-    /// # Errors
-    ///
-    /// If one of them lies outside.
-    pub fn load_bytes(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
-        self.check(offset, len)?;
-        (offset..offset + len).map(|at| self.load(at)).collect()
-    }
-
-    /// Writes bytes one by one, in rising order.
-    ///
-    /// # Errors
-    ///
-    /// If one of them lies outside.
-    pub fn store_bytes(&self, offset: usize, bytes: &[u8]) -> Result<()> {
-        self.check(offset, bytes.len())?;
-        bytes
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, byte)| self.store(offset + index, *byte))
     }
 
     /// The aligned 32-bit word at `offset`, for atomic accesses.
@@ -216,8 +186,9 @@ impl Mapping {
     /// If it lies outside or is not aligned.
     pub fn word(&self, offset: usize) -> Result<&AtomicU32> {
         let word = self.aligned::<AtomicU32>(offset)?;
-        // SAFETY: Inside the mapping and aligned, both checked; atomics may be shared with other
-        // writers, and the reference cannot outlive `self`.
+        // SAFETY: Inside the mapping and aligned, both checked; any bits are a valid value. An atomic's
+        // inside may change by whatever writer. The reference borrows `self`, and what unmaps, moves,
+        // replaces, protects or drops pages needs `self` or `&mut self`.
         Ok(unsafe { &*word })
     }
 
@@ -265,7 +236,7 @@ impl Mapping {
     /// If they lie outside.
     pub fn store_unaligned(&self, offset: usize, value: u64) -> Result<()> {
         let at = self.at(offset, size_of::<u64>())?;
-        // SAFETY: As in `load_unaligned`.
+        // SAFETY: As in `load_unaligned`, and as in `store` for the references that may exist.
         unsafe { asm!("mov [{}], {}", in(reg) at, in(reg) value, options(nostack)) };
         Ok(())
     }
@@ -325,8 +296,9 @@ impl Mapping {
     /// # Errors
     ///
     /// What the call says.
-    pub fn protect(&self, prot: ProtFlags) -> Result<(), Errno> {
-        // SAFETY: By the type invariant the range is ours, and no reference to its bytes exists.
+    pub fn protect(&mut self, prot: ProtFlags) -> Result<(), Errno> {
+        // SAFETY: By the type invariant the range is ours, and `&mut self` shows that no reference to
+        // its bytes exists. Where an access is forbidden now, see `load`.
         unsafe { mman::mprotect(self.start.cast(), self.len, prot) }
     }
 
@@ -345,8 +317,8 @@ impl Mapping {
     /// # Errors
     ///
     /// What the call says.
-    pub fn advise(&self, advice: MmapAdvise) -> Result<(), Errno> {
-        // SAFETY: By the type invariant the range is ours, and no reference to its bytes exists.
+    pub fn advise(&mut self, advice: MmapAdvise) -> Result<(), Errno> {
+        // SAFETY: As in `protect`; what pages are dropped, nobody counts on.
         unsafe { mman::madvise(self.start.cast(), self.len, advice) }
     }
 
@@ -382,8 +354,8 @@ impl Mapping {
     /// What the call says, or `ERANGE` if the bytes lie outside.
     pub fn read_from(&self, fd: BorrowedFd<'_>, offset: usize, len: usize) -> Result<usize, Errno> {
         let to = self.at(offset, len).map_err(|_| Errno::ERANGE)?;
-        // SAFETY: The kernel writes `len` bytes inside the mapping, to which no reference exists, or
-        // answers EFAULT.
+        // SAFETY: The kernel writes `len` bytes inside the mapping, or answers EFAULT. References into
+        // the mapping are to atomics only, see `store`.
         let read = unsafe { libc::read(fd.as_raw_fd(), to.cast(), len) };
         Errno::result(read).map(isize::unsigned_abs)
     }
@@ -399,18 +371,23 @@ impl Drop for Mapping {
     }
 }
 
-/// Runs `body` in a forked child, which ends with the status it returns, or 101 if it panics.
+/// Runs `body` in a forked child, which ends with the status it returns, or 101 if it panics. A lock that
+/// another thread holds is never released there: `body` must not wait for one.
 ///
 /// # Errors
 ///
 /// What `fork(2)` says.
 pub fn fork(body: impl FnOnce() -> i32) -> Result<Pid, Errno> {
-    // SAFETY: The program has a single thread, so the child inherits no lock that somebody holds.
+    // SAFETY: The child has this thread alone. What the others were changing stays half changed there,
+    // but it is theirs alone or behind locks that stay held, so `body` cannot reach it. That includes
+    // glibc, except what fork(3) makes usable again: it takes the locks of malloc and stdio before the
+    // call and resets them in the child (posix/fork.c), so `body` may allocate.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let status = catch_unwind(AssertUnwindSafe(body)).unwrap_or(101);
-            // SAFETY: `_exit` has no precondition. `exit` would flush the parent's buffers again.
+            // SAFETY: `_exit` has no precondition. It runs no destructor of what the caller still owns,
+            // and no handler of `exit`, which would flush the parent's buffers again.
             unsafe { libc::_exit(status) }
         }
     }
@@ -429,72 +406,94 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Where the signal handler reports; -1 before [`Sacrifice::new`].
+/// The descriptor that reports go to, owned by the handlers that [`Sacrifice::fork`] installs; -1 elsewhere.
 static REPORT_TO: AtomicI32 = AtomicI32::new(-1);
 
-/// What a signal handler sends: signal, `si_code`, `si_addr`, in native byte order.
+/// A report: signal, `si_code`, `si_addr`, in native byte order; without a signal 0, 0, the value.
 pub const REPORT_LEN: usize = 4 + 4 + 8;
 
 /// The status with which a process ends after it reported a fault.
 pub const FAULTED: i32 = 3;
 
-/// Proof that this process reports faults and dies of them: it may touch any address.
+/// The right to touch one address, whatever is there, as the last thing that a process does.
+///
+/// # Invariants
+///
+/// Exists only in a child made by [`Sacrifice::fork`], with the handlers in place.
 #[derive(Debug)]
 pub struct Sacrifice(());
 
 impl Sacrifice {
-    /// From here on SIGSEGV, SIGBUS and SIGILL are reported to `fd` and end the process.
+    /// Forks a child that touches and says on `report_to` how that ended; `body` decides what to touch.
     ///
     /// # Errors
     ///
-    /// What `sigaction(2)` says.
-    pub fn new(fd: BorrowedFd<'_>) -> Result<Self, Errno> {
-        REPORT_TO.store(fd.as_raw_fd(), Ordering::Relaxed);
-        let handler = SigHandler::SigAction(report_fault);
-        let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
-        for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL] {
-            // SAFETY: `report_fault` makes only calls that signal-safety(7) allows.
-            unsafe { sigaction(signal, &action) }?;
-        }
-        Ok(Self(()))
+    /// What `fork(2)` says. A child that cannot install its handlers ends with 1.
+    pub fn fork(report_to: OwnedFd, body: impl FnOnce(Self) -> i32) -> Result<Pid, Errno> {
+        fork(move || match install_handlers(report_to) {
+            // INVARIANT: Only the child runs this.
+            Ok(()) => body(Self(())),
+            Err(_) => 1,
+        })
     }
 
     /// Reads a byte from any address.
-    #[must_use]
-    pub fn load(&self, addr: usize) -> u8 {
-        // SAFETY: Whatever is there, reading it harms only this process, which was forked to be harmed:
-        // where the address is bad the handler ends it.
-        unsafe { ptr::with_exposed_provenance::<u8>(addr).read_volatile() }
+    pub fn load(self, addr: usize) -> ! {
+        let value: u8;
+        // SAFETY: An instruction, unlike a Rust pointer, may try any address, 0 too: it reads what is
+        // there, or it faults and the handler ends the process (type invariant).
+        unsafe { asm!("mov {}, [{}]", out(reg_byte) value, in(reg) addr, options(readonly)) };
+        report(0, 0, value.into(), 0)
     }
 
     /// Writes a byte to any address.
-    pub fn store(&self, addr: usize, value: u8) {
-        // SAFETY: As in `load`; the experiments aim at mappings of their own, never at Rust's memory.
-        unsafe { ptr::with_exposed_provenance_mut::<u8>(addr).write_volatile(value) }
+    pub fn store(self, addr: usize, value: u8) -> ! {
+        // SAFETY: As in `load`. What it changes is this process's copy, of which nothing is used again
+        // but the report's descriptor, or a shared mapping, whose bytes may change at any time.
+        unsafe { asm!("mov [{}], {}", in(reg) addr, in(reg_byte) value) };
+        report(0, 0, value.into(), 0)
     }
 
     /// Jumps to any address as to a C function without arguments.
-    #[must_use]
-    pub fn call(&self, addr: usize) -> u32 {
-        let code = ptr::with_exposed_provenance::<()>(addr);
-        // SAFETY: A function pointer may hold any address that is not null; calling it is the next line.
-        let function = unsafe { std::mem::transmute::<*const (), extern "C" fn() -> u32>(code) };
-        function()
+    pub fn call(self, addr: usize) -> ! {
+        let value: u32;
+        // SAFETY: As in `load` and `store`, for all that the code there does. The stack is aligned for a
+        // call, and what a C function may overwrite is declared.
+        unsafe { asm!("call {}", in(reg) addr, lateout("eax") value, clobber_abi("C")) };
+        report(0, 0, value.into(), 0)
     }
 }
 
+fn install_handlers(report_to: OwnedFd) -> Result<(), Errno> {
+    // Never closed again, so that the handlers cannot write to what another file got as its number.
+    REPORT_TO.store(report_to.into_raw_fd(), Ordering::Relaxed);
+    let handler = SigHandler::SigAction(report_fault);
+    let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
+    for signal in [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL] {
+        // SAFETY: `report_fault` makes only calls that signal-safety(7) allows.
+        unsafe { sigaction(signal, &action) }?;
+    }
+    Ok(())
+}
+
 extern "C" fn report_fault(signo: i32, info: *mut libc::siginfo_t, _context: *mut c_void) {
-    let mut report = [0; REPORT_LEN];
     // SAFETY: The kernel passes a valid `siginfo_t` to a handler installed with SA_SIGINFO.
     let info = unsafe { &*info };
     // SAFETY: For these signals the union holds `si_addr` (sigaction(2)).
     let addr = unsafe { info.si_addr() }.addr() as u64;
+    // Returning would repeat the faulting access for ever.
+    report(signo, info.si_code, addr, FAULTED)
+}
+
+/// Writes the report and ends the process.
+fn report(signo: i32, code: i32, value: u64, status: i32) -> ! {
+    let mut report = [0; REPORT_LEN];
     report[..4].copy_from_slice(&signo.to_ne_bytes());
-    report[4..8].copy_from_slice(&info.si_code.to_ne_bytes());
-    report[8..].copy_from_slice(&addr.to_ne_bytes());
+    report[4..8].copy_from_slice(&code.to_ne_bytes());
+    report[8..].copy_from_slice(&value.to_ne_bytes());
     let fd = REPORT_TO.load(Ordering::Relaxed);
     // SAFETY: `report` lives on this stack and has the length given. A short write shows at the reader.
     unsafe { libc::write(fd, report.as_ptr().cast(), REPORT_LEN) };
-    // SAFETY: `_exit` has no precondition; returning would repeat the faulting access for ever.
-    unsafe { libc::_exit(FAULTED) }
+    // SAFETY: `_exit` has no precondition.
+    unsafe { libc::_exit(status) }
 }

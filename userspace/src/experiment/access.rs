@@ -74,7 +74,7 @@ fn one_way_channel(fixture: &Fixture) -> Result<Evidence> {
     writer.store(0, TEXT)?;
     evidence.note("writer.bytes", TEXT);
     evidence.note("reader.bytes", reader.load(0, TEXT.len())?.bytes);
-    let own = read_only.map()?;
+    let mut own = read_only.map()?;
     evidence.note("reader.store", touch(own.addr(), Access::Store(1))?);
     let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     evidence.note("reader.upgrade", own.protect(both));

@@ -161,7 +161,7 @@ fn first_access(_: &Fixture) -> Result<Evidence> {
         faults::count(&populated, load_first)?.1,
     );
 
-    let anonymous = Request::anonymous(libc::MAP_PRIVATE).len(LEN).map()?;
+    let mut anonymous = Request::anonymous(libc::MAP_PRIVATE).len(LEN).map()?;
     // A huge page would make one fault serve 512 pages.
     let small = anonymous.advise(MmapAdvise::MADV_NOHUGEPAGE);
     evidence.note("anonymous.madvise", small);

@@ -63,7 +63,7 @@ const INSIDE: usize = 123;
 
 fn readonly_store(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
-    let writable = fixture.device.map_shared()?;
+    let mut writable = fixture.device.map_shared()?;
     let readonly = Request::shared(fixture.device.node())
         .prot(ProtFlags::PROT_READ)
         .map()?;
@@ -128,7 +128,7 @@ fn fault_table(fixture: &Fixture) -> Result<Evidence> {
     cut.map_err(Error::file("truncate", file.path()))?;
     try_address("cut-off", beyond.addr() + PAGE_SIZE, Access::Load)?;
 
-    let device = fixture.device.map_shared()?;
+    let mut device = fixture.device.map_shared()?;
     let dropped = device.advise(MmapAdvise::MADV_DONTNEED);
     try_address("dropped", device.addr(), Access::Load)?;
     evidence.note("dropped.madvise", dropped);
@@ -181,7 +181,7 @@ fn unguarded_store(fixture: &Fixture) -> Result<Evidence> {
 fn guard_pages(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let guarded = Request::anonymous(libc::MAP_PRIVATE).prot(ProtFlags::PROT_NONE);
-    let reserved = guarded.len(3 * PAGE_SIZE).map()?;
+    let mut reserved = guarded.len(3 * PAGE_SIZE).map()?;
     let device = fixture.device.open()?;
     let request = Request::shared(fixture.device.node());
     let placed = reserved.replace_page(PAGE_SIZE, request.call(), Some(device.as_fd()));
@@ -194,7 +194,7 @@ fn guard_pages(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("after.target", Value::Addr(after as u64));
     evidence.note("after.load", touch(after, Access::Load)?);
 
-    let closed = fixture.device.map_shared()?;
+    let mut closed = fixture.device.map_shared()?;
     let frame =
         |mapping: &Mapping| -> Result<Value> { Ok(Value::Pfn(procfs::page(mapping.addr())?.pfn)) };
     evidence.note("open.pfn", frame(&closed)?);
@@ -211,7 +211,7 @@ fn execute(fixture: &Fixture) -> Result<Evidence> {
     /// `mov eax, 42; ret`.
     const RETURN_42: [u8; 6] = [0xb8, 42, 0, 0, 0, 0xc3];
     let mut evidence = Evidence::new();
-    let mapping = fixture.device.map_shared()?;
+    let mut mapping = fixture.device.map_shared()?;
     mapping.store_bytes(0, &RETURN_42)?;
     evidence.note("code.target", Value::Addr(mapping.addr() as u64));
     evidence.note("without.call", touch(mapping.addr(), Access::Call)?);

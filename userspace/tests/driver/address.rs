@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 
-use mmapdemo::sys::{MapCall, Mapping, PAGE_SIZE};
+use mmapdemo::map_call::MapCall;
+use mmapdemo::sys::{Mapping, PAGE_SIZE};
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
 
@@ -24,7 +25,7 @@ fn cliff() -> Mapping {
         flags: anonymous,
         ..PRIVATE
     };
-    let memory = Mapping::new(accessible, None).expect("map two pages");
+    let mut memory = Mapping::new(accessible, None).expect("map two pages");
     memory
         .replace_page(PAGE_SIZE, not, None)
         .expect("replace the second");

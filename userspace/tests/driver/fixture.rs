@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use mmapdemo::sys::{MapCall, Mapping};
+use mmapdemo::map_call::MapCall;
+use mmapdemo::sys::Mapping;
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
 

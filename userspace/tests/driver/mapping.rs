@@ -5,9 +5,10 @@ use std::os::unix::fs::FileExt;
 
 use memmap2::MmapOptions;
 use mmapdemo::evidence::Touch;
+use mmapdemo::map_call::MapCall;
 use mmapdemo::probe::{Access, touch};
 use mmapdemo::procfs;
-use mmapdemo::sys::{MapCall, Mapping};
+use mmapdemo::sys::Mapping;
 use nix::errno::Errno;
 use nix::sys::mman::{MmapAdvise, MsFlags, ProtFlags};
 
@@ -86,7 +87,7 @@ fn a_mapping_allows_no_more_than_its_descriptor() {
     assert_eq!(refusal(&writer, WHOLE), Errno::EACCES);
 
     let prot = ProtFlags::PROT_READ;
-    let readable = map(&reader, MapCall { prot, ..WHOLE }).expect("map for reading");
+    let mut readable = map(&reader, MapCall { prot, ..WHOLE }).expect("map for reading");
     assert_eq!(readable.protect(WHOLE.prot), Err(Errno::EACCES));
 
     let private = map(&reader, PRIVATE).expect("stores to a copy need no permission");
@@ -197,7 +198,7 @@ fn flushing_has_nothing_to_do_and_succeeds() {
 #[test]
 fn a_page_given_back_does_not_return() {
     let device = Device::take();
-    let mapping = map(&device.open(), WHOLE).expect("map");
+    let mut mapping = map(&device.open(), WHOLE).expect("map");
     mapping.store(0, 1).expect("store");
     mapping
         .advise(MmapAdvise::MADV_DONTNEED)

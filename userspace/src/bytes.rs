@@ -1,0 +1,29 @@
+//! Bytes: several of a mapping's, loaded or stored one by one.
+
+use crate::error::Result;
+use crate::sys::Mapping;
+
+impl Mapping {
+    /// Reads bytes one by one.
+    ///
+    /// # Errors
+    ///
+    /// If one of them lies outside.
+    pub fn load_bytes(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
+        self.check(offset, len)?;
+        (offset..offset + len).map(|at| self.load(at)).collect()
+    }
+
+    /// Writes bytes one by one, in rising order.
+    ///
+    /// # Errors
+    ///
+    /// If one of them lies outside.
+    pub fn store_bytes(&self, offset: usize, bytes: &[u8]) -> Result<()> {
+        self.check(offset, bytes.len())?;
+        bytes
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, byte)| self.store(offset + index, *byte))
+    }
+}
