@@ -87,6 +87,8 @@ impl<'a> Workshop<'a> {
     ///
     /// As [`prepare::prepare`] and [`own_kernel::describe`].
     pub fn prepare(&self, args: &KernelArgs, update: bool) -> Result<Target> {
+        // Before anything is installed on the host for it.
+        self.layout.make_cache()?;
         host::complete(self.progress, &self.stop)?;
         let (wanted, own) = match &args.kernel {
             Kernel::Debian(wanted) => (wanted, None),

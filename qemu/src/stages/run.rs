@@ -95,7 +95,9 @@ fn verdict(report: &Report) -> Result<ExitCode> {
         (Outcome::Failed { failed, .. }, _) => {
             bail!("the experiments broke: {}", failed.join(", "))
         }
-        (Outcome::Interrupted, _) => Err(Failure::Interrupted("running the experiments".into()).into()),
+        (Outcome::Interrupted, _) => {
+            Err(Failure::Interrupted("running the experiments".into()).into())
+        }
         // The kernel has no part in this one.
         (Outcome::OutputClosed, _) => bail!("{}", report.outcome),
         _ => {

@@ -112,8 +112,11 @@ fn outside_of_a_clone_the_lab_finds_the_one_it_was_built_in() {
 
 #[test]
 fn a_host_without_tools_is_told_the_one_command_that_brings_them() {
+    let cache = tempfile::tempdir().unwrap();
     let mut prepare = lab(&["prepare"]);
-    prepare.env("PATH", "/nonexistent");
+    prepare
+        .env("PATH", "/nonexistent")
+        .env("MMAPDEMO_CACHE", cache.path());
     let refused = prepare.assert().code(status(ExitCode::SetUpMissing));
     let next_step = "next step: sudo apt-get install --no-install-recommends -y apt ";
     refused.stderr(contains("lacks apt, ").and(contains(next_step)));
