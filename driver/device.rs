@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The file operations of `/dev/mmapdemo`.
+//! The file operations of the three nodes.
 //!
-//! The device behaves like a file of fixed length: what a call asks for beyond the last byte is
+//! Each of them behaves like a file of fixed length: what a call asks for beyond the last byte is
 //! cut off, and what starts there fails.
 
 use kernel::{
@@ -20,6 +20,8 @@ use kernel::{
     },
     mm::virt::VmaNew,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     sync::{
         Arc,
         ArcBorrow, //
@@ -27,32 +29,42 @@ use kernel::{
 };
 
 use crate::{
-    buffer::Buffer,
+    ioctl,
+    node::Node,
     raw,
-    raw::Registration,
-    strategy::Window, //
+    raw::{
+        FixedLen,
+        Registration,
+        Window, //
+    }, //
 };
 
-/// How the node appears below `/dev`: readable and writable by everybody, since the bytes behind it
-/// are a playground and belong to nobody.
-pub(crate) const OPTIONS: raw::Options = raw::Options {
-    name: c"mmapdemo",
-    mode: 0o666,
-};
+/// How a node appears below `/dev`: readable and writable by everybody, since the bytes behind it are
+/// a playground and belong to nobody.
+pub(crate) const fn options(name: &'static CStr) -> raw::Options {
+    raw::Options { name, mode: 0o666 }
+}
 
-/// `/dev/mmapdemo`. What an open file owns is a share of the buffer.
+/// A device. What an open file of it owns is a share of the node, and so of the buffer.
 pub(crate) struct MmapDemo;
+
+impl FixedLen for MmapDemo {
+    fn len(node: ArcBorrow<'_, Node>) -> usize {
+        node.buffer().len()
+    }
+}
 
 #[vtable]
 impl MiscDevice for MmapDemo {
-    type Ptr = Arc<Buffer>;
+    type Ptr = Arc<Node>;
 
     /// `open(2)`. Every open file shares the one buffer.
     ///
     /// | errno | when |
     /// |---|---|
     /// | `EINVAL` | `O_DIRECT` was asked for (refused by the core: there is nothing to bypass) |
-    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Arc<Buffer>> {
+    /// | `ENODEV` | the module is being loaded or unloaded (core) |
+    fn open(_file: &File, misc: &MiscDeviceRegistration<Self>) -> Result<Arc<Node>> {
         Ok(Registration::of(misc).ok_or(ENODEV)?.data().clone())
     }
 
@@ -64,8 +76,9 @@ impl MiscDevice for MmapDemo {
     /// | `EACCES` | the file is not open for what `prot` and `MAP_SHARED` ask for (core) |
     /// | `EOVERFLOW` | offset plus length passes the end of the offset type (core) |
     /// | `ENOMEM` | no memory for a page table |
-    fn mmap(buffer: ArcBorrow<'_, Buffer>, _file: &File, vma: &VmaNew) -> Result {
-        Window::new(vma)?.insert_page(&buffer)
+    fn mmap(node: ArcBorrow<'_, Node>, _file: &File, vma: &VmaNew) -> Result {
+        let strategy = node.strategy();
+        strategy.show(Window::new(vma, node.into())?)
     }
 
     /// `read(2)`, `pread(2)`, `readv(2)`: what is left of the buffer, 0 at its end.
@@ -77,12 +90,14 @@ impl MiscDevice for MmapDemo {
     /// | `ENOMEM` | no memory to copy through |
     fn read_iter(mut kiocb: Kiocb<'_, Self::Ptr>, iov: &mut IovIterDest<'_>) -> Result<usize> {
         let offset = offset_of(&kiocb)?;
-        let len = iov.len().min(Buffer::LEN.saturating_sub(offset));
+        let node = kiocb.file();
+        let buffer = node.buffer();
+        let len = iov.len().min(buffer.len().saturating_sub(offset));
         if len == 0 {
             return Ok(0);
         }
-        let mut copy = KVec::from_elem(0, len, GFP_KERNEL)?;
-        kiocb.file().read(offset, &mut copy)?;
+        let mut copy = KVVec::from_elem(0, len, GFP_KERNEL)?;
+        buffer.read(offset, &mut copy)?;
         advance(&mut kiocb, offset, iov.copy_to_iter(&copy))
     }
 
@@ -105,27 +120,46 @@ impl MiscDevice for MmapDemo {
             return Ok(0);
         }
         let offset = offset_of(&kiocb)?;
-        let len = iov.len().min(Buffer::LEN.saturating_sub(offset));
+        let node = kiocb.file();
+        let buffer = node.buffer();
+        let len = iov.len().min(buffer.len().saturating_sub(offset));
         if len == 0 || raw::appends(&kiocb) {
             return Err(ENOSPC);
         }
-        let mut copy = KVec::from_elem(0, len, GFP_KERNEL)?;
+        let mut copy = KVVec::from_elem(0, len, GFP_KERNEL)?;
         let fetched = iov.copy_from_iter(&mut copy);
         copy.truncate(fetched);
-        kiocb.file().write(offset, &copy)?;
+        buffer.write(offset, &copy)?;
         advance(&mut kiocb, offset, fetched)
+    }
+
+    /// `ioctl(2)`, also of 32-bit userspace, to which the structures look the same; see [`ioctl`].
+    fn ioctl(node: ArcBorrow<'_, Node>, file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::ioctl(&node, file, cmd, arg)
+    }
+
+    /// `/proc/PID/fdinfo/FD`.
+    fn show_fdinfo(node: ArcBorrow<'_, Node>, seq: &SeqFile, _file: &File) {
+        // Nobody would learn of an error here; there is none below 2^32 pages.
+        let Ok(info) = node.info() else {
+            return;
+        };
+        seq_print!(seq, "strategy:\t{}\n", node.strategy().name());
+        seq_print!(seq, "size:\t{}\n", info.len);
+        seq_print!(seq, "mappings:\t{}\n", info.mappings);
+        seq_print!(seq, "faults:\t{}\n", info.faults);
     }
 }
 
 /// Where in the buffer a read or a write starts.
-fn offset_of(kiocb: &Kiocb<'_, Arc<Buffer>>) -> Result<usize> {
+fn offset_of(kiocb: &Kiocb<'_, Arc<Node>>) -> Result<usize> {
     usize::try_from(kiocb.ki_pos()).map_err(|_| EINVAL)
 }
 
 /// Moves the file offset past the `copied` bytes at `offset`.
 ///
 /// Called when something was to be copied: nothing copied means that userspace gave a bad address.
-fn advance(kiocb: &mut Kiocb<'_, Arc<Buffer>>, offset: usize, copied: usize) -> Result<usize> {
+fn advance(kiocb: &mut Kiocb<'_, Arc<Node>>, offset: usize, copied: usize) -> Result<usize> {
     if copied == 0 {
         return Err(EFAULT);
     }

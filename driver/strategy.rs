@@ -1,50 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ways in which a page of the buffer reaches a mapping.
+//! The ways in which pages of the buffer reach a mapping.
 
-use kernel::{
-    mm::virt::VmaNew,
-    page::PAGE_SIZE,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use crate::{
-    buffer::Buffer,
-    raw, //
+    node::Node,
+    raw::Window,
+    uapi, //
 };
 
-/// A VMA under setup that shows nothing but the buffer.
-///
-/// # Invariants
-///
-/// The VMA's offset and length lie within the buffer.
-pub(crate) struct Window<'a>(&'a VmaNew);
+/// A way in which pages of the buffer reach a mapping.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    /// `vm_insert_page()` in mmap: no access ever faults, and the kernel knows the pages, so that it
+    /// can find, count and pin them.
+    InsertPage,
+    /// `remap_pfn_range()` in mmap: no access ever faults, and to the kernel these are frames without
+    /// pages, as device memory would be.
+    RemapPfn,
+    /// `vm_operations_struct.fault`: a page is mapped when it is touched first, and again whenever
+    /// it has been taken away.
+    Fault,
+}
 
-impl<'a> Window<'a> {
-    /// Number of pages in the buffer.
-    const NR_PAGES: usize = Buffer::LEN / PAGE_SIZE;
-
-    /// Returns `EINVAL`, as in `mmap(2)`, if userspace asked for more than the buffer.
-    ///
-    /// The core has rounded the length up to whole pages and refused 0, but it does not know how
-    /// long a character device is: any offset arrives here (`file_mmap_size_max()` in `mm/mmap.c`).
-    pub(crate) fn new(vma: &'a VmaNew) -> Result<Self> {
-        let nr_pages = vma.end().checked_sub(vma.start()).ok_or(EINVAL)? / PAGE_SIZE;
-        let end = raw::vm_pgoff(vma).checked_add(nr_pages).ok_or(EINVAL)?;
-        if end > Self::NR_PAGES {
-            return Err(EINVAL);
+impl Strategy {
+    /// The C function that makes the page table entries.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::InsertPage => "vm_insert_page",
+            Self::RemapPfn => "remap_pfn_range",
+            Self::Fault => "fault",
         }
-        // INVARIANT: Offset plus length was found to be at most the length of the buffer.
-        Ok(Self(vma))
     }
 
-    /// Enters the page into the page table now, so that no access will ever fault.
-    ///
-    /// `VM_DONTEXPAND` keeps `mremap(2)` from growing the window past what was checked.
-    pub(crate) fn insert_page(&self, buffer: &Buffer) -> Result {
-        self.0.set_dontexpand();
-        self.0
-            .set_mixedmap()
-            .vm_insert_page(self.0.start(), buffer.page())
+    /// The number that userspace knows it by.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::InsertPage => uapi::INSERT_PAGE,
+            Self::RemapPfn => uapi::REMAP_PFN,
+            Self::Fault => uapi::FAULT,
+        }
+    }
+
+    /// Lets `window` show the buffer.
+    pub(crate) fn show(self, window: Window<'_, Node>) -> Result {
+        match self {
+            Self::InsertPage => window.insert_pages(),
+            Self::RemapPfn => window.remap_pfn_range(),
+            Self::Fault => window.insert_on_fault(),
+        }
     }
 }
