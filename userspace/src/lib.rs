@@ -47,6 +47,12 @@ pub mod surroundings;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;
 pub mod turn;
+#[path = "../../driver/uapi.rs"]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the driver's file: the structures are small"
+)]
+pub mod uapi;
 pub mod verdict;
 
 /// The claims that the documents make, as the program carries them.

@@ -20,6 +20,8 @@ use nix::unistd::{ForkResult, Pid};
 use crate::error::{Error, Result};
 use crate::map_call::MapCall;
 
+pub mod ioctl;
+
 /// The size of a page on x86-64, and of the device's buffer.
 pub const PAGE_SIZE: usize = 4096;
 
