@@ -108,8 +108,8 @@ impl Pages {
 
     /// How many bytes there are.
     pub(crate) fn len(&self) -> usize {
-        // As many bytes were allocated, so this cannot overflow.
-        self.nr * PAGE_SIZE
+        // As many bytes were allocated, so no bit is lost.
+        self.nr << PAGE_SHIFT
     }
 
     /// The page with the given index; `None` if there are not so many.
@@ -210,14 +210,15 @@ impl Pages {
         if !self.contain(offset, len) {
             return Err(EINVAL);
         }
-        let mut done = 0;
+        // Nothing below can wrap around: `done` is at most `len`, and `offset` plus `len` was counted.
+        let mut done = 0_usize;
         while done < len {
-            let at = offset + done;
+            let at = offset.wrapping_add(done);
             let page = self.get(at / PAGE_SIZE).ok_or(EINVAL)?;
             let in_page = at % PAGE_SIZE;
             let part = (len - done).min(PAGE_SIZE - in_page);
             page.with_address(|addr| f(done, addr.wrapping_add(in_page), part));
-            done += part;
+            done = done.wrapping_add(part);
         }
         Ok(())
     }

@@ -12,10 +12,7 @@ use kernel::{
         flags,
         VmaNew, //
     },
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SHIFT,
     prelude::*,
     sync::Arc,
     types::ForeignOwnable, //
@@ -89,8 +86,10 @@ impl<'a, T: Mapped> Window<'a, T> {
     pub(crate) fn insert_pages(self) -> Result {
         self.vma.set_mixedmap();
         for index in 0..self.nr_pages {
-            let page = self.owner.pages().get(self.first + index).ok_or(EINVAL)?;
-            let addr = self.vma.start() + index * PAGE_SIZE;
+            // Neither can wrap around: the VMA has `nr_pages`, and its owner has the last of them.
+            let pgoff = self.first.wrapping_add(index);
+            let addr = self.vma.start().wrapping_add(index << PAGE_SHIFT);
+            let page = self.owner.pages().get(pgoff).ok_or(EINVAL)?;
             // SAFETY: The VMA is under setup, so that the caller holds its lock, and has
             // `VM_MIXEDMAP`; `addr` is in it. The page is of order 0 by its type invariants. The
             // page table gets a reference of its own.
