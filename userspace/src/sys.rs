@@ -1,4 +1,4 @@
-//! Raw memory, raw calls: the only unsafe file.
+//! Raw memory, raw calls: the only unsafe file, with `sys/ioctl.rs`.
 //!
 //! Memory that another process or the driver may change at any time is only ever touched by atomic or
 //! volatile accesses of its own; no reference to plain bytes of it exists.

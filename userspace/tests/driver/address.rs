@@ -4,33 +4,10 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom};
 use std::os::fd::AsFd;
 
-use mmapdemo::map_call::MapCall;
-use mmapdemo::sys::{Mapping, PAGE_SIZE};
+use mmapdemo::sys::PAGE_SIZE;
 use nix::errno::Errno;
-use nix::sys::mman::ProtFlags;
 
-use crate::fixture::{Device, LEN, PRIVATE, WHOLE, map};
-
-/// Two pages of memory, of which the second is not accessible.
-fn cliff() -> Mapping {
-    let anonymous = PRIVATE.flags | libc::MAP_ANONYMOUS;
-    let accessible = MapCall {
-        len: 2 * PAGE_SIZE,
-        flags: anonymous,
-        ..PRIVATE
-    };
-    let not = MapCall {
-        len: PAGE_SIZE,
-        prot: ProtFlags::PROT_NONE,
-        flags: anonymous,
-        ..PRIVATE
-    };
-    let mut memory = Mapping::new(accessible, None).expect("map two pages");
-    memory
-        .replace_page(PAGE_SIZE, not, None)
-        .expect("replace the second");
-    memory
-}
+use crate::fixture::{cliff, map, on_every_node};
 
 /// `file`, moved to `offset`.
 fn at(mut file: &File, offset: usize) -> &File {
@@ -40,59 +17,72 @@ fn at(mut file: &File, offset: usize) -> &File {
 
 #[test]
 fn read_stores_what_fits() {
-    let device = Device::take();
-    let (mut file, memory) = (device.open(), cliff());
-    memory.store_bytes(PAGE_SIZE - 6, &[1; 6]).expect("store");
-    let read = memory.read_from(file.as_fd(), PAGE_SIZE - 6, 100);
-    assert_eq!(read, Ok(6));
-    assert_eq!(memory.load_bytes(PAGE_SIZE - 6, 6).expect("load"), [0; 6]);
-    assert_eq!(file.stream_position().expect("position"), 6);
+    on_every_node(|device| {
+        let (mut file, memory) = (device.open(), cliff());
+        memory.store_bytes(PAGE_SIZE - 6, &[1; 6]).expect("store");
+        let read = memory.read_from(file.as_fd(), PAGE_SIZE - 6, 100);
+        assert_eq!(read, Ok(6));
+        assert_eq!(memory.load_bytes(PAGE_SIZE - 6, 6).expect("load"), [0; 6]);
+        assert_eq!(file.stream_position().expect("position"), 6);
+    });
 }
 
 #[test]
 fn read_into_nowhere_fails() {
-    let device = Device::take();
-    let (mut file, memory) = (device.open(), cliff());
-    let read = |offset, len| memory.read_from(at(&file, offset).as_fd(), PAGE_SIZE, len);
-    assert_eq!(read(0, 0), Ok(0), "nothing was to be stored");
-    assert_eq!(read(LEN, 100), Ok(0), "nothing was left to be stored");
-    assert_eq!(read(7, 100), Err(Errno::EFAULT));
-    assert_eq!(file.stream_position().expect("position"), 7);
+    on_every_node(|device| {
+        let (mut file, memory) = (device.open(), cliff());
+        let read = |offset, len| memory.read_from(at(&file, offset).as_fd(), PAGE_SIZE, len);
+        assert_eq!(read(0, 0), Ok(0), "nothing was to be stored");
+        assert_eq!(
+            read(device.len(), 100),
+            Ok(0),
+            "nothing was left to be stored"
+        );
+        assert_eq!(read(7, 100), Err(Errno::EFAULT));
+        assert_eq!(file.stream_position().expect("position"), 7);
+    });
 }
 
 #[test]
 fn write_fetches_what_it_can() {
-    let device = Device::take();
-    let (mut file, memory) = (device.open(), cliff());
-    memory.store_bytes(PAGE_SIZE - 6, &[1; 6]).expect("store");
-    let written = memory.write_to(file.as_fd(), PAGE_SIZE - 6, 100);
-    assert_eq!(written, Ok(6));
-    assert_eq!(device.contents()[..7], [1, 1, 1, 1, 1, 1, 0]);
-    assert_eq!(file.stream_position().expect("position"), 6);
+    on_every_node(|device| {
+        let (mut file, memory) = (device.open(), cliff());
+        memory.store_bytes(PAGE_SIZE - 6, &[1; 6]).expect("store");
+        let written = memory.write_to(file.as_fd(), PAGE_SIZE - 6, 100);
+        assert_eq!(written, Ok(6));
+        assert_eq!(device.contents()[..7], [1, 1, 1, 1, 1, 1, 0]);
+        assert_eq!(file.stream_position().expect("position"), 6);
+    });
 }
 
 #[test]
 fn write_from_nowhere_fails_and_changes_nothing() {
-    let device = Device::take();
-    let (mut file, memory) = (device.open(), cliff());
-    let write = |offset, len| memory.write_to(at(&file, offset).as_fd(), PAGE_SIZE, len);
-    assert_eq!(write(0, 0), Ok(0), "nothing was to be fetched");
-    assert_eq!(write(LEN, 100), Err(Errno::ENOSPC), "nothing would fit");
-    assert_eq!(write(7, 100), Err(Errno::EFAULT));
-    assert_eq!(file.stream_position().expect("position"), 7);
-    device.assert_filled_with(0);
+    on_every_node(|device| {
+        let (mut file, memory) = (device.open(), cliff());
+        let write = |offset, len| memory.write_to(at(&file, offset).as_fd(), PAGE_SIZE, len);
+        assert_eq!(write(0, 0), Ok(0), "nothing was to be fetched");
+        assert_eq!(
+            write(device.len(), 100),
+            Err(Errno::ENOSPC),
+            "nothing would fit"
+        );
+        assert_eq!(write(7, 100), Err(Errno::EFAULT));
+        assert_eq!(file.stream_position().expect("position"), 7);
+        device.assert_filled_with(0);
+    });
 }
 
 #[test]
 fn the_buffer_can_be_copied_onto_itself() {
-    let device = Device::take();
-    let file = device.open();
-    let mapping = map(&file, WHOLE).expect("map");
-    mapping.store_bytes(0, b"abcd").expect("store");
-    let written = mapping.write_to(at(&file, 1).as_fd(), 0, LEN - 1);
-    assert_eq!(written, Ok(LEN - 1));
-    assert_eq!(&device.contents()[..5], b"aabcd");
-    let read = mapping.read_from(at(&file, 0).as_fd(), 1, LEN - 1);
-    assert_eq!(read, Ok(LEN - 1));
-    assert_eq!(&device.contents()[..6], b"aaabcd");
+    on_every_node(|device| {
+        let file = device.open();
+        let mapping = map(&file, device.whole()).expect("map");
+        mapping.store_bytes(0, b"abcd").expect("store");
+        let written = mapping.write_to(at(&file, 1).as_fd(), 0, device.len() - 1);
+        assert_eq!(written, Ok(device.len() - 1));
+        assert_eq!(device.contents()[..5], *b"aabcd");
+        let read = mapping.read_from(at(&file, 0).as_fd(), 1, device.len() - 1);
+        assert_eq!(read, Ok(device.len() - 1));
+        assert_eq!(device.contents()[..6], *b"aaabcd");
+    });
 }

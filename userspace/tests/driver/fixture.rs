@@ -8,64 +8,158 @@ use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mmapdemo::map_call::MapCall;
-use mmapdemo::sys::Mapping;
+use mmapdemo::sys::ioctl;
+use mmapdemo::sys::{Mapping, PAGE_SIZE};
+use mmapdemo::uapi::Info;
 use nix::errno::Errno;
 use nix::sys::mman::ProtFlags;
 
-use crate::log::KernelLog;
+use crate::log::{self, KernelLog, NAME_TAKEN};
 
-/// The node under test.
-pub const NODE: &str = "/dev/mmapdemo";
+/// A node, and with it a way in which pages reach a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Node {
+    InsertPage,
+    RemapPfn,
+    Fault,
+}
+
+impl Node {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::InsertPage, Self::RemapPfn, Self::Fault];
+
+    /// Where it is.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::InsertPage => "/dev/mmapdemo",
+            Self::RemapPfn => "/dev/mmapdemo-pfn",
+            Self::Fault => "/dev/mmapdemo-fault",
+        }
+    }
+}
 
 /// The module under test, loaded by the guest's init before any program runs.
 pub const MODULE: &str = "/root/mmapdemo.ko";
 
-/// How long the device is, in bytes.
-pub const LEN: usize = 4096;
+/// Lengths of the buffer, in pages, that every node is tried with. The last is the module's default,
+/// in which the tests leave it.
+const PAGES: [usize; 2] = [4, 1];
 
-/// The whole buffer, readable and writable.
-pub const WHOLE: MapCall = MapCall {
-    len: LEN,
+/// One page, readable and writable.
+pub const SHARED: MapCall = MapCall {
+    len: PAGE_SIZE,
     prot: ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE),
     flags: libc::MAP_SHARED,
     offset: 0,
 };
 
-/// The whole buffer, with stores kept to oneself.
+/// One page, with stores kept to oneself.
 pub const PRIVATE: MapCall = MapCall {
     flags: libc::MAP_PRIVATE,
-    ..WHOLE
+    ..SHARED
 };
 
 /// All tests share one buffer and one module, so that they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Does the same test on each node over buffers of each length.
+pub fn on_every_node(test: impl Fn(&Device)) {
+    for nr_pages in PAGES {
+        on_nodes(nr_pages, &test);
+    }
+}
+
+/// Does the same test, which needs several pages, on each node.
+pub fn on_long_nodes(test: impl Fn(&Device)) {
+    on_nodes(PAGES[0], test);
+}
+
+fn on_nodes(nr_pages: usize, test: impl Fn(&Device)) {
+    for node in Node::ALL {
+        test(&Device::with(node, nr_pages));
+    }
+}
+
 /// The device: loaded, and all zeros, until the test is over.
 ///
 /// When it is dropped, the kernel log must not have got a line that tells of a defect.
 pub struct Device {
+    node: Node,
+    nr_pages: usize,
     log: KernelLog,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Device {
-    /// Waits for the turn of this test.
+    /// Waits for the turn of this test, which is about the module rather than a node.
     pub fn take() -> Self {
+        Self::with(Node::InsertPage, 1)
+    }
+
+    /// Waits for the turn of this test, and has `node` over a buffer of `nr_pages`.
+    pub fn with(node: Node, nr_pages: usize) -> Self {
         // A test that failed says nothing about the device: the next one starts from zeros anyway.
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let device = Self {
+            node,
+            nr_pages,
             log: KernelLog::from_now(),
             _turn: turn,
         };
         if !is_loaded() {
             device.load();
+        } else if ioctl::info(device.open().as_fd()).map(|info| info.len) != Ok(device.end()) {
+            device.unload();
+            device.load();
         }
-        let wiped = device
-            .open()
-            .write_at(&[0; LEN], 0)
-            .expect("wipe the buffer");
-        assert_eq!(wiped, LEN);
+        ioctl::reset(device.open().as_fd()).expect("reset the device");
         device
+    }
+
+    /// The way in which pages reach a mapping of it.
+    pub fn strategy(&self) -> Node {
+        self.node
+    }
+
+    /// Its node.
+    pub fn node(&self) -> &'static str {
+        self.node.path()
+    }
+
+    /// How long the device is, in pages.
+    pub fn nr_pages(&self) -> usize {
+        self.nr_pages
+    }
+
+    /// How long the device is, in bytes.
+    pub fn len(&self) -> usize {
+        self.nr_pages * PAGE_SIZE
+    }
+
+    /// The same as an offset.
+    pub fn end(&self) -> u64 {
+        self.len() as u64
+    }
+
+    /// The whole buffer, readable and writable.
+    pub fn whole(&self) -> MapCall {
+        MapCall {
+            len: self.len(),
+            ..SHARED
+        }
+    }
+
+    /// The whole buffer, with stores kept to oneself.
+    pub fn private(&self) -> MapCall {
+        MapCall {
+            len: self.len(),
+            ..PRIVATE
+        }
+    }
+
+    /// What the device tells everybody of itself.
+    pub fn info(&self) -> Info {
+        ioctl::info(self.open().as_fd()).expect("ask the device")
     }
 
     /// The device, open for reading and writing.
@@ -74,16 +168,15 @@ impl Device {
     }
 
     /// The device, open as `options` say.
-    #[expect(clippy::unused_self, reason = "proves that it is this test's turn")]
     pub fn open_with(&self, options: &OpenOptions) -> File {
-        options.open(NODE).expect("open the device")
+        options.open(self.node()).expect("open the device")
     }
 
     /// All bytes of the device, read through a descriptor of its own.
-    pub fn contents(&self) -> [u8; LEN] {
-        let mut bytes = [0; LEN];
+    pub fn contents(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.len()];
         let len = self.open().read_at(&mut bytes, 0).expect("read the device");
-        assert_eq!(len, LEN, "the device is shorter than it should be");
+        assert_eq!(len, self.len(), "the device is shorter than it should be");
         bytes
     }
 
@@ -96,11 +189,30 @@ impl Device {
     }
 
     /// Loads the module.
-    #[expect(clippy::unused_self, reason = "proves that it is this test's turn")]
     pub fn load(&self) {
-        let output = run("/bin/insmod", &[MODULE]);
+        let pages = format!("pages={}", self.nr_pages);
+        let output = run("/bin/insmod", &[MODULE, &pages]);
         assert!(output.status.success(), "insmod: {output:?}");
-        assert!(Path::new(NODE).exists(), "insmod made no {NODE}");
+        for node in Node::ALL.map(Node::path) {
+            assert!(Path::new(node).exists(), "insmod made no {node}");
+        }
+    }
+
+    /// Unloads the module, and loads it with a buffer of `nr_pages`.
+    pub fn reload_with(&mut self, nr_pages: usize) {
+        self.unload();
+        self.nr_pages = nr_pages;
+        self.load();
+    }
+
+    /// Finds that the kernel has refused a second `node`, and excuses the stack that it then shows.
+    pub fn expect_name_taken(&self, node: &str) {
+        let lines = self.log.lines();
+        let refused = |line: &String| line.contains(NAME_TAKEN) && line.contains(node);
+        assert!(lines.iter().any(refused), "{lines:#?}");
+        let mut defects = log::defects(&lines);
+        defects.retain(|line| !line.contains("Call Trace"));
+        assert!(defects.is_empty(), "in the kernel log: {defects:#?}");
     }
 
     /// Unloads the module, which nobody uses.
@@ -108,7 +220,9 @@ impl Device {
         let output = self.try_unload();
         assert!(output.status.success(), "rmmod: {output:?}");
         assert!(!is_loaded(), "rmmod left the module");
-        assert!(!Path::new(NODE).exists(), "rmmod left {NODE}");
+        for node in Node::ALL.map(Node::path) {
+            assert!(!Path::new(node).exists(), "rmmod left {node}");
+        }
     }
 
     /// Finds that the module cannot be unloaded, because somebody uses it.
@@ -135,7 +249,9 @@ impl Drop for Device {
     fn drop(&mut self) {
         let defects = self.log.defects();
         // A second panic would end the process, with the first one unreported.
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            eprintln!("on {} with {} pages", self.node(), self.nr_pages);
+        } else {
             assert!(defects.is_empty(), "in the kernel log: {defects:#?}");
         }
     }
@@ -164,4 +280,25 @@ pub fn map(file: &File, call: MapCall) -> Result<Mapping, Errno> {
 pub fn errno<T: std::fmt::Debug>(result: std::io::Result<T>) -> i32 {
     let error = result.expect_err("the call was to fail");
     error.raw_os_error().expect("an error of the system")
+}
+
+/// Two pages of memory, of which the second is not accessible.
+pub fn cliff() -> Mapping {
+    let anonymous = PRIVATE.flags | libc::MAP_ANONYMOUS;
+    let accessible = MapCall {
+        len: 2 * PAGE_SIZE,
+        flags: anonymous,
+        ..PRIVATE
+    };
+    let not = MapCall {
+        len: PAGE_SIZE,
+        prot: ProtFlags::PROT_NONE,
+        flags: anonymous,
+        ..PRIVATE
+    };
+    let mut memory = Mapping::new(accessible, None).expect("map two pages");
+    memory
+        .replace_page(PAGE_SIZE, not, None)
+        .expect("replace the second");
+    memory
 }

@@ -16,6 +16,10 @@ const DEFECTS: [&str; 8] = [
     "mmapdemo: panicked",
 ];
 
+/// What the kernel says of a node whose name is taken; the stack of who asked for it follows
+/// (`sysfs_warn_dup()` in `fs/sysfs/dir.c`).
+pub const NAME_TAKEN: &str = "cannot create duplicate filename";
+
 /// Longest record that `/dev/kmsg` returns (`PRINTKRB_RECORD_MAX` is less, `kernel/printk/`).
 const RECORD: usize = 8192;
 
@@ -46,10 +50,7 @@ impl KernelLog {
 
     /// The lines logged since that tell of a defect.
     pub fn defects(&self) -> Vec<String> {
-        self.lines()
-            .into_iter()
-            .filter(|line| DEFECTS.iter().any(|word| line.contains(word)))
-            .collect()
+        defects(&self.lines())
     }
 
     /// The lines logged since.
@@ -64,6 +65,15 @@ impl KernelLog {
             }
         }
     }
+}
+
+/// The lines that tell of a defect.
+pub fn defects(lines: &[String]) -> Vec<String> {
+    lines
+        .iter()
+        .filter(|line| DEFECTS.iter().any(|word| line.contains(word)))
+        .cloned()
+        .collect()
 }
 
 /// The text of a record: `priority,sequence,time,flags;text`, then a line for each property.

@@ -9,9 +9,15 @@ mod address;
 #[cfg(test)]
 mod append;
 #[cfg(test)]
+mod differences;
+#[cfg(test)]
 mod end;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod ioctl;
+#[cfg(test)]
+mod lifetime;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
@@ -21,4 +27,13 @@ mod module;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod poll;
+#[cfg(test)]
 mod seek;
+#[cfg(test)]
+mod strategy;
+#[cfg(test)]
+#[cfg(feature = "stress")]
+mod stress;
+#[cfg(test)]
+mod window;

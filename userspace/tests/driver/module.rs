@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -13,8 +11,8 @@ use mmapdemo::procfs;
 use mmapdemo::turn::TURN;
 use nix::sys::signal::Signal;
 
-use crate::fixture::{Device, LEN, MODULE, NODE, PRIVATE, WHOLE, map, run};
-use crate::log::KernelLog;
+use crate::fixture::{Device, MODULE, map, on_every_node, run};
+use crate::log::{self, KernelLog, NAME_TAKEN};
 
 /// Reloads in a row. A registration that is not undone shows in the second.
 const CYCLES: usize = 100;
@@ -24,83 +22,91 @@ const RACES: usize = 20;
 
 #[test]
 fn an_open_file_keeps_the_module() {
-    let device = Device::take();
-    let file = device.open();
-    device.assert_in_use();
-    file.read_exact_at(&mut [0; LEN], 0)
-        .expect("the device works on");
-    drop(file);
-    device.unload();
-    device.load();
+    on_every_node(|device| {
+        let file = device.open();
+        device.assert_in_use();
+        file.read_exact_at(&mut vec![0; device.len()], 0)
+            .expect("the device works on");
+        drop(file);
+        device.unload();
+        device.load();
+    });
 }
 
 #[test]
 fn a_descriptor_in_another_process_keeps_the_module() {
-    let device = Device::take();
-    // Reads its standard input to the end, and so has it open until its pipe is closed.
-    let mut child = Command::new("/bin/cat")
-        .stdin(Stdio::piped())
-        .stdout(device.open())
-        .spawn()
-        .expect("run cat");
-    device.assert_in_use();
-    drop(child.stdin.take());
-    assert!(child.wait().expect("wait for cat").success());
-    device.unload();
-    device.load();
+    on_every_node(|device| {
+        // Reads its standard input to the end, and so has it open until its pipe is closed.
+        let mut child = Command::new("/bin/cat")
+            .stdin(Stdio::piped())
+            .stdout(device.open())
+            .spawn()
+            .expect("run cat");
+        device.assert_in_use();
+        drop(child.stdin.take());
+        assert!(child.wait().expect("wait for cat").success());
+        device.unload();
+        device.load();
+    });
 }
 
 #[test]
 fn a_mapping_keeps_the_module() {
-    let device = Device::take();
-    for call in [WHOLE, PRIVATE] {
-        let mapping = map(&device.open(), call).expect("map, and close at once");
-        device.assert_in_use();
-        mapping.store(0, 1).expect("the mapping works on");
-        mapping.unmap().expect("unmap");
-        device.unload();
-        device.load();
-    }
+    on_every_node(|device| {
+        for call in [device.whole(), device.private()] {
+            let mapping = map(&device.open(), call).expect("map, and close at once");
+            device.assert_in_use();
+            mapping.store(0, 1).expect("the mapping works on");
+            mapping.unmap().expect("unmap");
+            device.unload();
+            device.load();
+        }
+    });
 }
 
 #[test]
 fn the_mapping_of_a_child_keeps_the_module() {
-    let device = Device::take();
-    let mapping = map(&device.open(), WHOLE).expect("map");
-    let child = Process::fork("the child", wait_for_ever).expect("fork");
-    mapping.unmap().expect("unmap");
-    device.assert_in_use();
-    assert_eq!(child.kill().expect("kill"), End::Killed(Signal::SIGKILL));
-    device.unload();
-    device.load();
+    on_every_node(|device| {
+        let mapping = map(&device.open(), device.whole()).expect("map");
+        let child = Process::fork("the child", wait_for_ever).expect("fork");
+        mapping.unmap().expect("unmap");
+        device.assert_in_use();
+        assert_eq!(child.kill().expect("kill"), End::Killed(Signal::SIGKILL));
+        device.unload();
+        device.load();
+    });
 }
 
 #[test]
 fn a_child_and_its_parent_share_the_bytes() {
-    let device = Device::take();
-    let mapping = map(&device.open(), WHOLE).expect("map");
-    mapping.store(0, 1).expect("store");
-    let body = || match (mapping.load(0), mapping.store(1, 2)) {
-        (Ok(1), Ok(())) => 0,
-        _ => 1,
-    };
-    let child = Process::fork("the child", body).expect("fork");
-    assert_eq!(child.wait(TURN).expect("wait"), End::Exited(0));
-    assert_eq!(mapping.load(1).expect("load"), 2);
+    on_every_node(|device| {
+        let mapping = map(&device.open(), device.whole()).expect("map");
+        mapping.store(0, 1).expect("store");
+        let body = || match (mapping.load(0), mapping.store(1, 2)) {
+            (Ok(1), Ok(())) => 0,
+            _ => 1,
+        };
+        let child = Process::fork("the child", body).expect("fork");
+        assert_eq!(child.wait(TURN).expect("wait"), End::Exited(0));
+        assert_eq!(mapping.load(1).expect("load"), 2);
+    });
 }
 
 #[test]
 fn a_thousand_mappings_are_forgotten() {
-    let device = Device::take();
-    let file = device.open();
-    let mappings: Vec<_> = (0..1000).map(|_| map(&file, WHOLE).expect("map")).collect();
-    mappings[0].store(5, 5).expect("store");
-    for mapping in &mappings {
-        assert_eq!(mapping.load(5).expect("load"), 5);
-    }
-    drop((file, mappings));
-    device.unload();
-    device.load();
+    on_every_node(|device| {
+        let file = device.open();
+        let mappings: Vec<_> = (0..1000)
+            .map(|_| map(&file, device.whole()).expect("map"))
+            .collect();
+        mappings[0].store(5, 5).expect("store");
+        for mapping in &mappings {
+            assert_eq!(mapping.load(5).expect("load"), 5);
+        }
+        drop((file, mappings));
+        device.unload();
+        device.load();
+    });
 }
 
 /// What a child does that only has to be there.
@@ -111,34 +117,13 @@ fn wait_for_ever() -> i32 {
 }
 
 #[test]
-fn a_page_in_a_pipe_outlives_the_module() {
-    let device = Device::take();
-    let (from, to) = nix::unistd::pipe().expect("make a pipe");
-    let mapping = map(&device.open(), WHOLE).expect("map");
-    mapping.store_bytes(0, b"kept").expect("store");
-    assert_eq!(mapping.lend_to(to.as_fd()), Ok(LEN));
-    mapping.unmap().expect("unmap");
-    // A reference to the page keeps the page, not the module.
-    device.unload();
-    // Would get the page, and zero it, if it had been freed.
-    device.load();
-
-    drop(to);
-    let mut bytes = Vec::new();
-    File::from(from)
-        .read_to_end(&mut bytes)
-        .expect("read the pipe");
-    assert_eq!((bytes.len(), &bytes[..4]), (LEN, &b"kept"[..]));
-}
-
-#[test]
 fn a_reloaded_module_starts_from_zeros() {
     let device = Device::take();
     // More than once: the page freed last is the one that the next load is likely to get.
     for _ in 0..10 {
         device
             .open()
-            .write_all_at(&[0xa5; LEN], 0)
+            .write_all_at(&vec![0xa5; device.len()], 0)
             .expect("write a pattern");
         device.unload();
         device.load();
@@ -152,8 +137,8 @@ fn a_hundred_loads_leave_nothing_behind() {
     let mut frames = BTreeSet::new();
     for _ in 0..CYCLES {
         let file = device.open();
-        let shared = map(&file, WHOLE).expect("map");
-        let private = map(&file, PRIVATE).expect("map privately");
+        let shared = map(&file, device.whole()).expect("map");
+        let private = map(&file, device.private()).expect("map privately");
         private.store(0, 1).expect("store to a copy");
         let page = procfs::page(shared.addr()).expect("read pagemap");
         frames.insert(page.pfn.expect("the page is there"));
@@ -183,7 +168,7 @@ fn opening_and_unloading_may_race() {
     let device = Device::take();
     for _ in 0..RACES {
         thread::scope(|scope| {
-            scope.spawn(open_until_gone);
+            scope.spawn(|| open_until_gone(&device));
             // Refused whenever the file happens to be open; one of them hits a moment in between.
             while !device.try_unload().status.success() {}
         });
@@ -192,10 +177,12 @@ fn opening_and_unloading_may_race() {
 }
 
 /// Opens and closes the device until it has disappeared.
-fn open_until_gone() {
+fn open_until_gone(device: &Device) {
     loop {
-        match File::open(NODE).map_err(|error| error.raw_os_error()) {
-            Ok(file) => file.read_exact_at(&mut [0; LEN], 0).expect("read"),
+        match File::open(device.node()).map_err(|error| error.raw_os_error()) {
+            Ok(file) => file
+                .read_exact_at(&mut vec![0; device.len()], 0)
+                .expect("read"),
             // The node is gone; or it is still there, and nothing behind it.
             Err(Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => return,
             Err(errno) => panic!("open failed with {errno:?}"),
@@ -206,5 +193,15 @@ fn open_until_gone() {
 #[test]
 fn the_kernel_has_found_no_fault_since_boot() {
     let _device = Device::take();
-    assert_eq!(KernelLog::from_boot().defects(), Vec::<String>::new());
+    let lines = KernelLog::from_boot().lines();
+    // Tests of a module that fails to load have the kernel show the stack of who asked.
+    let asked = lines
+        .iter()
+        .filter(|line| line.contains(NAME_TAKEN))
+        .count();
+    let (stacks, others): (Vec<_>, Vec<_>) = log::defects(&lines)
+        .into_iter()
+        .partition(|line| line.contains("Call Trace"));
+    assert_eq!(others, Vec::<String>::new());
+    assert_eq!(stacks.len(), asked, "stacks that nobody asked for");
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::thread;
 
-use crate::fixture::{Device, LEN};
+use crate::fixture::{Device, SHARED};
 
 /// Without the driver's lock, 7 of 8 runs of this many rounds met a mixture, on two emulated CPUs.
 const ROUNDS: usize = 10_000;
@@ -12,8 +12,8 @@ const ROUNDS: usize = 10_000;
 /// Fills the device with `byte`, over and over, in single writes.
 fn fill(file: &File, byte: u8) {
     for _ in 0..ROUNDS {
-        let written = file.write_at(&[byte; LEN], 0).expect("write");
-        assert_eq!(written, LEN);
+        let written = file.write_at(&[byte; SHARED.len], 0).expect("write");
+        assert_eq!(written, SHARED.len);
     }
 }
 
@@ -28,7 +28,7 @@ fn a_write_is_seen_whole_or_not_at_all() {
             scope.spawn(move || fill(&file, byte));
         }
         for round in 0..ROUNDS {
-            let mut bytes = [0; LEN];
+            let mut bytes = [0; SHARED.len];
             file.read_exact_at(&mut bytes, 0).expect("read");
             let first = bytes[0];
             assert!(
