@@ -121,7 +121,7 @@ pub struct GuestArgs {
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
 
-    /// A parameter for the module, as insmod(8) takes it; may be repeated.
+    /// A parameter for the module, such as `pages=4`; may be repeated.
     #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
     pub insmod_args: Vec<String>,
 
@@ -220,7 +220,7 @@ pub struct Shell {
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,
-    /// A parameter for the module; may be repeated.
+    /// A parameter for the module, such as `pages=4`; may be repeated.
     #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
     pub insmod_args: Vec<String>,
 }
