@@ -2,9 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::catalogue::{Catalogue, CatalogueError};
+use crate::catalogue::{Catalogue, CatalogueError, ClaimsFile};
 use crate::claim::Claim;
 use crate::cli::{Cli, Command, List, Run};
 use crate::device::Device;
@@ -16,7 +16,7 @@ use crate::report::style::Style;
 use crate::report::{explanation, json, ktap, listing, terminal};
 use crate::run::{Outcome, Summary, run as run_claims};
 use crate::surroundings::Surroundings;
-use crate::{actor, claims_of_the_documents, message};
+use crate::{CLAIMS_OF_THE_DOCUMENTS, actor, message};
 
 /// Why the program could not do what it was told.
 #[derive(Debug, thiserror::Error)]
@@ -73,20 +73,42 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 }
 
 fn catalogue(cli: &Cli, experiments: &[&Experiment]) -> Result<Catalogue, Failure> {
-    let Some(file) = &cli.claims else {
-        let parsed = Catalogue::parse(claims_of_the_documents(), experiments);
+    let Some(place) = &cli.claims else {
+        let parsed = Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, experiments);
         return parsed.map_err(|error| refused(cli, error));
     };
-    let text = std::fs::read_to_string(file).map_err(|source| Failure::Unreadable {
-        file: file.display().to_string(),
-        source,
-    })?;
-    Catalogue::parse(&text, experiments).map_err(|error| refused(cli, error))
+    let texts = claims_files(place)?;
+    let files: Vec<_> = texts
+        .iter()
+        .map(|(name, text)| ClaimsFile { name, text })
+        .collect();
+    Catalogue::parse(&files, experiments).map_err(|error| refused(cli, error))
+}
+
+/// Names and contents of the file, or of the files of the directory, in the order of their names.
+fn claims_files(place: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let unreadable = |file: &Path| {
+        let file = file.display().to_string();
+        |source| Failure::Unreadable { file, source }
+    };
+    let mut files = vec![place.to_owned()];
+    if place.is_dir() {
+        let listed = std::fs::read_dir(place).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let paths = listed.map_err(unreadable(place))?;
+        files = paths.into_iter().map(|entry| entry.path()).collect();
+        files.retain(|file| file.extension().is_some_and(|it| it == "toml"));
+        files.sort();
+    }
+    let read = |file: PathBuf| {
+        let text = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
+        Ok((file.display().to_string(), text))
+    };
+    files.into_iter().map(read).collect()
 }
 
 fn refused(cli: &Cli, error: CatalogueError) -> Failure {
     let file = cli.claims.as_ref().map(|file| file.display().to_string());
-    let file = file.unwrap_or_else(|| "claims.toml".to_owned());
+    let file = file.unwrap_or_else(|| "the built-in claims".to_owned());
     Failure::Claims {
         file,
         source: Box::new(error),

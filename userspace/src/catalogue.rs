@@ -1,4 +1,4 @@
-//! Catalogue: the claims as `claims.toml` lists them, complete and free of contradictions, or refused; pure.
+//! Catalogue: the claims as the files of `claims/` list them, complete and free of contradictions, or refused; pure.
 
 use std::collections::HashSet;
 
@@ -8,18 +8,27 @@ use crate::claim::{Claim, ClaimId, Expected};
 use crate::experiment::Experiment;
 
 /// All claims in the order in which they are run and reported.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     /// The documents that make the claims.
-    #[serde(rename = "document")]
+    #[serde(default, rename = "document")]
     pub documents: Vec<Document>,
     /// The families of claims.
-    #[serde(rename = "group")]
+    #[serde(default, rename = "group")]
     pub groups: Vec<Group>,
     /// The claims.
-    #[serde(rename = "claim")]
+    #[serde(default, rename = "claim")]
     pub claims: Vec<Claim>,
+}
+
+/// A file with a part of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct ClaimsFile<'a> {
+    /// Its name, for messages.
+    pub name: &'a str,
+    /// Its content, TOML.
+    pub text: &'a str,
 }
 
 /// A document that makes claims.
@@ -46,8 +55,16 @@ pub struct Group {
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
     /// Not TOML, a key too many or too few, or a value of the wrong form.
-    #[error("{0}")]
-    Toml(#[from] toml::de::Error),
+    #[error("{file}: {source}")]
+    Toml {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        source: Box<toml::de::Error>,
+    },
+    /// No claims at all.
+    #[error("there is no claim in it")]
+    Empty,
     /// Two claims of one name.
     #[error("claim {0} is there twice")]
     Duplicate(ClaimId),
@@ -65,19 +82,49 @@ pub enum CatalogueError {
 }
 
 impl Catalogue {
-    /// Reads and checks a catalogue.
+    /// Reads and checks a catalogue; whatever the order of the files, claims come in the order of their groups.
     ///
     /// # Errors
     ///
     /// Names the claim and the problem if the catalogue cannot be trusted.
-    pub fn parse(text: &str, experiments: &[&Experiment]) -> Result<Self, CatalogueError> {
-        let catalogue: Self = toml::from_str(text)?;
+    pub fn parse(
+        files: &[ClaimsFile<'_>],
+        experiments: &[&Experiment],
+    ) -> Result<Self, CatalogueError> {
+        let mut catalogue = Self::default();
+        for file in files {
+            catalogue.append(file)?;
+        }
+        catalogue.check(experiments)?;
+        let groups = catalogue.groups.iter().map(|group| group.name.clone());
+        let groups: Vec<_> = groups.collect();
+        catalogue
+            .claims
+            .sort_by_key(|claim| groups.iter().position(|group| *group == claim.group));
+        Ok(catalogue)
+    }
+
+    fn append(&mut self, file: &ClaimsFile<'_>) -> Result<(), CatalogueError> {
+        let part: Self = toml::from_str(file.text).map_err(|source| CatalogueError::Toml {
+            file: file.name.to_owned(),
+            source: Box::new(source),
+        })?;
+        self.documents.extend(part.documents);
+        self.groups.extend(part.groups);
+        self.claims.extend(part.claims);
+        Ok(())
+    }
+
+    fn check(&self, experiments: &[&Experiment]) -> Result<(), CatalogueError> {
+        if self.claims.is_empty() {
+            return Err(CatalogueError::Empty);
+        }
         let mut seen = HashSet::new();
-        for claim in &catalogue.claims {
+        for claim in &self.claims {
             if !seen.insert(claim.id.clone()) {
                 return Err(CatalogueError::Duplicate(claim.id.clone()));
             }
-            let problem = catalogue.problem_with(claim, experiments);
+            let problem = self.problem_with(claim, experiments);
             if let Some(problem) = problem {
                 return Err(CatalogueError::Claim {
                     id: claim.id.clone(),
@@ -85,7 +132,7 @@ impl Catalogue {
                 });
             }
         }
-        Ok(catalogue)
+        Ok(())
     }
 
     fn problem_with(&self, claim: &Claim, experiments: &[&Experiment]) -> Option<String> {
@@ -194,12 +241,25 @@ mod tests {
     "#;
 
     fn parse(claims: &str) -> Result<Catalogue, String> {
-        Catalogue::parse(&format!("{HEAD}{claims}"), &[&EXPERIMENT]).map_err(|e| e.to_string())
+        let file = |name, text| ClaimsFile { name, text };
+        let files = [file("head.toml", HEAD), file("claims.toml", claims)];
+        Catalogue::parse(&files, &[&EXPERIMENT]).map_err(|e| e.to_string())
     }
 
     #[test]
     fn a_complete_claim_is_accepted() {
         assert_eq!(parse(CLAIM).unwrap().claims.len(), 1);
+    }
+
+    #[test]
+    fn no_claims_are_no_catalogue() {
+        assert_eq!(parse("").unwrap_err(), "there is no claim in it");
+    }
+
+    #[test]
+    fn the_file_with_the_mistake_is_named() {
+        let error = parse("[[claim]").unwrap_err();
+        assert!(error.starts_with("claims.toml: "), "{error}");
     }
 
     #[test]

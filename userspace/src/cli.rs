@@ -20,8 +20,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Claims to use instead of the built-in ones.
-    #[arg(long, global = true, value_name = "FILE")]
+    /// Claims to use instead of the built-in ones: a file, or a directory of such as `userspace/claims`.
+    #[arg(long, global = true, value_name = "PATH")]
     pub claims: Option<PathBuf>,
     /// The device under test.
     #[arg(long, global = true, value_name = "NODE", default_value = DEFAULT_NODE)]

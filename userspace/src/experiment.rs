@@ -4,16 +4,18 @@ use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::fixture::Fixture;
 
-mod access;
-mod contention;
-mod copy;
-mod identity;
-mod lifetime;
-mod paging;
-mod privacy;
-mod signals;
-mod tearing;
-mod visibility;
+mod anon;
+mod api;
+mod fault;
+mod file;
+mod flags;
+mod kernel;
+mod limits;
+mod perf;
+mod private;
+mod shared;
+mod sync;
+mod tools;
 
 /// An experiment. It observes and never judges: a refused call is evidence, `Err` means the lab broke.
 #[derive(Debug)]
@@ -29,19 +31,24 @@ pub struct Experiment {
 /// Every experiment there is.
 #[must_use]
 pub fn all() -> Vec<&'static Experiment> {
-    let families: [&[Experiment]; 10] = [
-        visibility::ALL,
-        identity::ALL,
-        access::ALL,
-        lifetime::ALL,
-        contention::ALL,
-        tearing::ALL,
-        privacy::ALL,
-        copy::ALL,
-        signals::ALL,
-        paging::ALL,
+    let families: [&[&[Experiment]]; 12] = [
+        shared::FAMILY,
+        private::FAMILY,
+        fault::FAMILY,
+        api::FAMILY,
+        flags::FAMILY,
+        sync::FAMILY,
+        file::FAMILY,
+        anon::FAMILY,
+        kernel::FAMILY,
+        perf::FAMILY,
+        limits::FAMILY,
+        tools::FAMILY,
     ];
-    families.into_iter().flatten().collect()
+    families
+        .into_iter()
+        .flat_map(|family| family.iter().copied().flatten())
+        .collect()
 }
 
 #[cfg(test)]
@@ -49,8 +56,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::CLAIMS_OF_THE_DOCUMENTS;
     use crate::catalogue::Catalogue;
-    use crate::claims_of_the_documents;
 
     #[test]
     fn names_are_unique() {
@@ -60,7 +67,7 @@ mod tests {
 
     #[test]
     fn every_experiment_serves_a_claim() {
-        let catalogue = Catalogue::parse(claims_of_the_documents(), &all()).unwrap();
+        let catalogue = Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, &all()).unwrap();
         for experiment in all() {
             let used = catalogue
                 .claims

@@ -3,12 +3,12 @@
 //! The crate is a pipeline, and each module is one noun in it:
 //!
 //! ```text
-//! claims.toml -> Catalogue -> Claim -> Experiment -> Evidence -> Verdict -> report
-//!                                        |
+//! claims/ -> Catalogue -> Claim -> Experiment -> Evidence -> Verdict -> report
+//!                                     |
 //!                 Fixture: Device, Mapping, Actor, probe, faults, procfs
 //! ```
 //!
-//! A [`catalogue::Catalogue`] of [`claim::Claim`]s is read from `claims.toml`. Each claim names an
+//! A [`catalogue::Catalogue`] of [`claim::Claim`]s is read from `claims/`. Each claim names an
 //! [`experiment::Experiment`], which does something to memory and writes down [`evidence::Evidence`]: typed
 //! values under labels. It never judges. The claim's [`prediction::Prediction`]s compare those values, and
 //! [`verdict::judge`], which is pure, turns the comparisons into a [`verdict::Verdict`]. [`run::run`] does this
@@ -18,6 +18,8 @@
 //! ([`error::Error`], [`run::Outcome`]). A refuted claim is a good result; a missing result is never a pass.
 
 #![deny(unsafe_code)]
+
+use crate::catalogue::ClaimsFile;
 
 pub mod actor;
 pub mod app;
@@ -55,8 +57,58 @@ pub mod turn;
 pub mod uapi;
 pub mod verdict;
 
-/// The claims that the documents make, as the program carries them.
-#[must_use]
-pub fn claims_of_the_documents() -> &'static str {
-    include_str!("../claims.toml")
-}
+/// The claims that the documents make, as the program carries them: the files of `claims/`.
+pub const CLAIMS_OF_THE_DOCUMENTS: &[ClaimsFile<'static>] = &[
+    ClaimsFile {
+        name: "claims/catalogue.toml",
+        text: include_str!("../claims/catalogue.toml"),
+    },
+    ClaimsFile {
+        name: "claims/shared.toml",
+        text: include_str!("../claims/shared.toml"),
+    },
+    ClaimsFile {
+        name: "claims/private.toml",
+        text: include_str!("../claims/private.toml"),
+    },
+    ClaimsFile {
+        name: "claims/fault.toml",
+        text: include_str!("../claims/fault.toml"),
+    },
+    ClaimsFile {
+        name: "claims/api.toml",
+        text: include_str!("../claims/api.toml"),
+    },
+    ClaimsFile {
+        name: "claims/flags.toml",
+        text: include_str!("../claims/flags.toml"),
+    },
+    ClaimsFile {
+        name: "claims/sync.toml",
+        text: include_str!("../claims/sync.toml"),
+    },
+    ClaimsFile {
+        name: "claims/file.toml",
+        text: include_str!("../claims/file.toml"),
+    },
+    ClaimsFile {
+        name: "claims/anon.toml",
+        text: include_str!("../claims/anon.toml"),
+    },
+    ClaimsFile {
+        name: "claims/kernel.toml",
+        text: include_str!("../claims/kernel.toml"),
+    },
+    ClaimsFile {
+        name: "claims/perf.toml",
+        text: include_str!("../claims/perf.toml"),
+    },
+    ClaimsFile {
+        name: "claims/limits.toml",
+        text: include_str!("../claims/limits.toml"),
+    },
+    ClaimsFile {
+        name: "claims/tools.toml",
+        text: include_str!("../claims/tools.toml"),
+    },
+];

@@ -9,9 +9,9 @@
 
 use std::collections::HashMap;
 
+use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::catalogue::Catalogue;
 use mmapdemo::claim::Claim;
-use mmapdemo::claims_of_the_documents;
 use mmapdemo::evidence::{CallEnd, Evidence, Fault, Touch, Value};
 use mmapdemo::experiment;
 use mmapdemo::verdict::{Verdict, judge};
@@ -26,7 +26,7 @@ struct Line {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::parse(claims_of_the_documents(), &experiment::all()).unwrap()
+    Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, &experiment::all()).unwrap()
 }
 
 fn saved() -> HashMap<String, Evidence> {

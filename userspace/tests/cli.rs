@@ -14,8 +14,8 @@ use std::process::{Child, Stdio};
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
+use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::catalogue::Catalogue;
-use mmapdemo::claims_of_the_documents;
 use mmapdemo::experiment;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
@@ -35,7 +35,13 @@ fn mmapdemo_on(node: &str, args: &[&str]) -> Command {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::parse(claims_of_the_documents(), &experiment::all()).unwrap()
+    Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, &experiment::all()).unwrap()
+}
+
+/// The catalogue as one file.
+fn all_claims() -> String {
+    let texts = CLAIMS_OF_THE_DOCUMENTS.iter().map(|file| file.text);
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -172,7 +178,7 @@ fn a_claims_file_that_cannot_be_trusted_is_wrong_usage() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("claims.toml");
     let file_name = file.to_str().unwrap();
-    let doubtful = claims_of_the_documents().replacen("why = ", "because = ", 1);
+    let doubtful = all_claims().replacen("why = ", "because = ", 1);
     fs::write(&file, doubtful).unwrap();
     let refused = mmapdemo(&["list", "--claims", file_name]).assert().code(2);
     refused.stderr(contains(file_name).and(contains("because")));

@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use assert_cmd::Command;
 use assert_cmd::cargo::cargo_bin;
+use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::catalogue::Catalogue;
-use mmapdemo::claims_of_the_documents;
 use mmapdemo::experiment;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::contains;
@@ -36,7 +36,13 @@ fn mmapdemo(args: &[&str]) -> Command {
 }
 
 fn catalogue() -> Catalogue {
-    Catalogue::parse(claims_of_the_documents(), &experiment::all()).unwrap()
+    Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, &experiment::all()).unwrap()
+}
+
+/// The catalogue as one file.
+fn all_claims() -> String {
+    let texts = CLAIMS_OF_THE_DOCUMENTS.iter().map(|file| file.text);
+    texts.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -74,7 +80,7 @@ fn an_expectation_flipped_by_hand_fails_the_run_and_is_named() {
     let _device = device();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("claims.toml");
-    let claims = claims_of_the_documents();
+    let claims = all_claims();
     let (before, claim) = claims.split_at(claims.find("id = \"fault-sigbus-").unwrap());
     let flipped = claim.replacen("expected = \"false\"", "expected = \"holds\"", 1);
     fs::write(&file, format!("{before}{flipped}")).unwrap();

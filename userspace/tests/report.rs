@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 
-use mmapdemo::catalogue::Catalogue;
+use mmapdemo::catalogue::{Catalogue, ClaimsFile};
 use mmapdemo::claim::Setting;
 use mmapdemo::device::Device;
 use mmapdemo::error::Error;
@@ -22,7 +22,10 @@ use mmapdemo::report::style::Style;
 use mmapdemo::report::{explanation, json, ktap, terminal};
 use mmapdemo::run::{Finding, Summary, run};
 
-const CLAIMS: &str = include_str!("data/claims-made-up.toml");
+const CLAIMS: [ClaimsFile<'static>; 1] = [ClaimsFile {
+    name: "claims-made-up.toml",
+    text: include_str!("data/claims-made-up.toml"),
+}];
 
 const EXPERIMENTS: [&Experiment; 2] = [
     &Experiment {
@@ -59,7 +62,7 @@ fn told() -> Evidence {
 
 /// Runs the made-up claims and hands the findings to `look`.
 fn with_findings(look: impl FnOnce(&[Finding<'_>])) {
-    let catalogue = Catalogue::parse(CLAIMS, &EXPERIMENTS).unwrap();
+    let catalogue = Catalogue::parse(&CLAIMS, &EXPERIMENTS).unwrap();
     let claims = catalogue.select(&[]).unwrap();
     let fixture = Fixture::new(Device::new("/dev/no-such-device")).unwrap();
     look(&run(&claims, &EXPERIMENTS, &fixture, |_| {}));

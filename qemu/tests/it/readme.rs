@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 use lab::cli::Cli;
@@ -66,8 +66,12 @@ fn every_script_of_the_readme_can_be_run() {
 
 #[test]
 fn the_readme_counts_the_claims_as_they_are() {
-    let claims = fs::read_to_string(project().join("userspace/claims.toml")).unwrap();
-    let nr_claims = claims.lines().filter(|line| *line == "[[claim]]").count();
+    let files = fs::read_dir(project().join("userspace/claims")).unwrap();
+    let in_file = |file: PathBuf| {
+        let claims = fs::read_to_string(file).unwrap();
+        claims.lines().filter(|line| *line == "[[claim]]").count()
+    };
+    let nr_claims: usize = files.map(|file| in_file(file.unwrap().path())).sum();
     let shown = format!("{nr_claims} claims planned, {nr_claims} run: {nr_claims} as expected");
     assert!(readme().contains(&shown), "{shown}");
     assert!(readme().contains(&format!("{nr_claims} things that people write")));

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 use nix::sys::mman::{MmapAdvise, ProtFlags};
 use nix::sys::resource::{Resource, setrlimit};
 
-use super::Experiment;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
 use crate::probe::{Access, touch};

@@ -3,9 +3,9 @@
 use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
-use super::Experiment;
 use crate::error::Result;
 use crate::evidence::Evidence;
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::race::{self, Lane};
 use crate::sys::Mapping;

@@ -6,10 +6,10 @@ use std::os::unix::fs::FileExt;
 
 use nix::sys::mman::MsFlags;
 
-use super::Experiment;
 use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
 use crate::procfs;

@@ -1,9 +1,9 @@
 //! Visibility: who sees a store to a shared page, and when.
 
-use super::Experiment;
 use crate::actor::{Actor, Watch};
 use crate::error::Result;
 use crate::evidence::Evidence;
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
 use crate::sys::PAGE_SIZE;

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Experiment;
 use crate::error::Result;
 use crate::evidence::Evidence;
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::race::{self, Tally};

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use super::Experiment;
 use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::process::{Process, start};

@@ -2,10 +2,10 @@
 
 use nix::sys::mman::ProtFlags;
 
-use super::Experiment;
 use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
+use crate::experiment::Experiment;
 use crate::faults;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};

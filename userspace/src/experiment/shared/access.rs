@@ -2,10 +2,10 @@
 
 use nix::sys::mman::ProtFlags;
 
-use super::Experiment;
 use crate::actor::Actor;
 use crate::error::Result;
 use crate::evidence::Evidence;
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{Mode, Request};
 use crate::probe::{Access, touch};

@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::sys::mman::MmapAdvise;
 
-use super::Experiment;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
+use crate::experiment::Experiment;
 use crate::faults;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};

@@ -1,9 +1,9 @@
 //! Identity: which mappings are the same memory, told by physical frames and by content.
 
-use super::Experiment;
 use crate::actor::Actor;
 use crate::error::Result;
 use crate::evidence::{Evidence, Value};
+use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
 use crate::procfs;

@@ -1,0 +1,5 @@
+//! Experiments on the flags of mmap.
+
+use crate::experiment::Experiment;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[];

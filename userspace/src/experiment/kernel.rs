@@ -1,0 +1,5 @@
+//! Experiments on what the kernel does and keeps.
+
+use crate::experiment::Experiment;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[];

@@ -1,0 +1,5 @@
+//! Experiments on limits and overcommit.
+
+use crate::experiment::Experiment;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[];

@@ -1,0 +1,19 @@
+//! Experiments on what processes see of each other.
+
+use crate::experiment::Experiment;
+
+mod access;
+mod contention;
+mod identity;
+mod lifetime;
+mod tearing;
+mod visibility;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[
+    visibility::ALL,
+    identity::ALL,
+    access::ALL,
+    lifetime::ALL,
+    contention::ALL,
+    tearing::ALL,
+];
