@@ -76,6 +76,18 @@ pub enum Object {
     File,
     /// Memory that belongs to no file.
     Anonymous,
+    /// A file on a disk, which its pages have to be read from and written to.
+    Disk,
+    /// `/dev/zero`, a device of which each mapping is memory of its own.
+    DevZero,
+    /// Memory that has a name or a descriptor: POSIX or System V shared memory, or a memfd.
+    SharedMemory,
+    /// A process, or the kernel's view of one.
+    Process,
+    /// The whole system's limits and settings.
+    System,
+    /// A program that is not ours.
+    Software,
 }
 
 /// A verdict that can be expected; "inconclusive" never is.
@@ -229,6 +241,12 @@ impl fmt::Display for Object {
             Self::Device => "device",
             Self::File => "file",
             Self::Anonymous => "anonymous",
+            Self::Disk => "disk",
+            Self::DevZero => "dev-zero",
+            Self::SharedMemory => "shared-memory",
+            Self::Process => "process",
+            Self::System => "system",
+            Self::Software => "software",
         })
     }
 }

@@ -118,6 +118,18 @@ pub enum ListedObject {
     File,
     /// Memory that belongs to no file.
     Anonymous,
+    /// A file on a disk.
+    Disk,
+    /// `/dev/zero`.
+    DevZero,
+    /// Memory with a name or a descriptor.
+    SharedMemory,
+    /// A process, or the kernel's view of one.
+    Process,
+    /// The whole system's limits and settings.
+    System,
+    /// A program that is not ours.
+    Software,
 }
 
 /// Write a text into a shared page for a reader in another process.
@@ -179,6 +191,12 @@ impl From<ListedObject> for Object {
             ListedObject::Device => Self::Device,
             ListedObject::File => Self::File,
             ListedObject::Anonymous => Self::Anonymous,
+            ListedObject::Disk => Self::Disk,
+            ListedObject::DevZero => Self::DevZero,
+            ListedObject::SharedMemory => Self::SharedMemory,
+            ListedObject::Process => Self::Process,
+            ListedObject::System => Self::System,
+            ListedObject::Software => Self::Software,
         }
     }
 }
