@@ -2,9 +2,9 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::claim::{Claim, ClaimId, Expected};
+use crate::claim::{Claim, ClaimId, Exception, Expected};
 use crate::experiment::Experiment;
 
 /// All claims in the order in which they are run and reported.
@@ -32,7 +32,7 @@ pub struct ClaimsFile<'a> {
 }
 
 /// A document that makes claims.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Document {
     /// The number by which sources refer to it.
@@ -42,7 +42,7 @@ pub struct Document {
 }
 
 /// A family of claims.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// The first word of the claims' ids.
@@ -162,7 +162,10 @@ impl Catalogue {
         if let Some(source) = claim.sources.iter().find(|source| !known(&source.document)) {
             return Some(format!("there is no document {}", source.document));
         }
-        unreachable_expectation(claim)
+        if let Some(problem) = claim.exceptions.iter().find_map(Exception::problem) {
+            return Some(problem.to_owned());
+        }
+        claim.versions().find_map(|it| unreachable_expectation(&it))
     }
 
     /// The claim of this name.
@@ -195,18 +198,15 @@ fn unreachable_expectation(claim: &Claim) -> Option<String> {
     if claim.predicts.is_empty() && claim.sightings.is_empty() {
         return Some("it predicts nothing".to_owned());
     }
-    let expectations = claim.exceptions.iter().map(|exception| exception.expected);
-    for expected in expectations.chain([claim.expected]) {
-        let missing = match expected {
-            Expected::Holds => continue,
-            Expected::HoldsWithQualification if claim.to_the_letter.is_empty() => "to_the_letter",
-            Expected::False if claim.predicts.is_empty() => "predicts",
-            _ if claim.instead.is_empty() => "instead",
-            _ => continue,
-        };
-        return Some(format!("it expects \"{expected}\" and has no `{missing}`"));
-    }
-    None
+    let expected = claim.expected;
+    let missing = match expected {
+        Expected::Holds => return None,
+        Expected::HoldsWithQualification if claim.to_the_letter.is_empty() => "to_the_letter",
+        Expected::False if claim.predicts.is_empty() => "predicts",
+        _ if claim.instead.is_empty() => "instead",
+        _ => return None,
+    };
+    Some(format!("it expects \"{expected}\" and has no `{missing}`"))
 }
 
 #[cfg(test)]

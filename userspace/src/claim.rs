@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::need::Need;
 use crate::prediction::Prediction;
+use crate::strategy::Strategy;
 
 /// A claim of the catalogue.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,7 +24,7 @@ pub struct Claim {
     pub object: Object,
     /// The verdict that a correct kernel and a correct experiment lead to.
     pub expected: Expected,
-    /// Kernels or objects on which another verdict is expected.
+    /// Kernels or nodes on which something else is expected.
     #[serde(default, rename = "except")]
     pub exceptions: Vec<Exception>,
     /// Man page section, or kernel file, function and version, that decides it.
@@ -102,35 +103,58 @@ pub enum Expected {
     False,
 }
 
-/// Another expectation for some kernels or some device node.
+/// What is different on some kernels or on one node of the device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exception {
     /// Beginning of the kernel release it is for: "7.2" is for 7.2 and 7.2.12; any kernel if absent.
     pub kernel: Option<String>,
     /// The device node it is for; any object if absent.
-    pub node: Option<String>,
+    pub node: Option<Strategy>,
+    /// Why the claim says nothing there and is not tried; then nothing else is given but where.
+    pub inapplicable: Option<String>,
     /// The verdict expected there.
-    pub expected: Expected,
+    pub expected: Option<Expected>,
+    /// Instead of [`Claim::controls`].
+    pub controls: Option<Vec<Prediction>>,
+    /// Instead of [`Claim::predicts`].
+    pub predicts: Option<Vec<Prediction>>,
+    /// Instead of [`Claim::sightings`].
+    pub sightings: Option<Vec<Prediction>>,
+    /// Instead of [`Claim::to_the_letter`].
+    pub to_the_letter: Option<Vec<Prediction>>,
+    /// Instead of [`Claim::instead`].
+    pub instead: Option<Vec<Prediction>>,
+    /// Instead of [`Claim::why`].
+    pub why: Option<String>,
 }
 
-/// Where a verdict was reached.
-#[derive(Clone, Debug)]
+/// Where a verdict is reached.
+#[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// `uname -r`.
     pub release: &'a str,
-    /// The device node under test.
-    pub node: &'a str,
+    /// The device node under test, if it is one of the driver's.
+    pub node: Option<Strategy>,
 }
 
 impl Claim {
-    /// The verdict expected in this setting; the first exception that fits wins.
-    #[must_use]
-    pub fn expected_in(&self, setting: &Setting<'_>) -> Expected {
-        self.exceptions
-            .iter()
-            .find(|exception| exception.covers(setting))
-            .map_or(self.expected, |exception| exception.expected)
+    /// The claim as it is put to the test in this setting; the first exception that fits wins.
+    ///
+    /// # Errors
+    ///
+    /// Why it says nothing there.
+    pub fn in_setting(&self, setting: Setting<'_>) -> Result<Self, &str> {
+        let mut exceptions = self.exceptions.iter();
+        let exception = exceptions.find(|exception| exception.covers(setting));
+        exception.map_or_else(|| Ok(self.clone()), |exception| exception.applied_to(self))
+    }
+
+    /// The claim, and every version of it that an exception makes.
+    pub fn versions(&self) -> impl Iterator<Item = Self> {
+        let others = self.exceptions.iter();
+        let others = others.filter_map(|exception| exception.applied_to(self).ok());
+        std::iter::once(self.clone()).chain(others)
     }
 
     /// Every prediction the claim makes, with the part it plays.
@@ -161,14 +185,59 @@ pub enum Part {
 }
 
 impl Exception {
-    fn covers(&self, setting: &Setting<'_>) -> bool {
+    fn covers(&self, setting: Setting<'_>) -> bool {
         let kernel = self.kernel.as_deref().is_none_or(|kernel| {
             let rest = setting.release.strip_prefix(kernel);
             rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
         });
-        let node = self.node.as_deref().is_none_or(|node| node == setting.node);
+        let node = self.node.is_none_or(|node| Some(node) == setting.node);
         kernel && node
     }
+
+    /// The claim with what the exception gives in place of its own.
+    fn applied_to(&self, claim: &Claim) -> Result<Claim, &str> {
+        if let Some(reason) = &self.inapplicable {
+            return Err(reason);
+        }
+        Ok(Claim {
+            expected: or(self.expected.as_ref(), &claim.expected),
+            controls: or(self.controls.as_ref(), &claim.controls),
+            predicts: or(self.predicts.as_ref(), &claim.predicts),
+            sightings: or(self.sightings.as_ref(), &claim.sightings),
+            to_the_letter: or(self.to_the_letter.as_ref(), &claim.to_the_letter),
+            instead: or(self.instead.as_ref(), &claim.instead),
+            why: or(self.why.as_ref(), &claim.why),
+            ..claim.clone()
+        })
+    }
+
+    fn says_anything(&self) -> bool {
+        let lists = [
+            &self.controls,
+            &self.predicts,
+            &self.sightings,
+            &self.to_the_letter,
+            &self.instead,
+        ];
+        self.expected.is_some() || self.why.is_some() || lists.into_iter().any(Option::is_some)
+    }
+
+    /// What is contradictory about it.
+    #[must_use]
+    pub fn problem(&self) -> Option<&'static str> {
+        if self.kernel.is_none() && self.node.is_none() {
+            return Some("an exception names neither a kernel nor a node");
+        }
+        match (&self.inapplicable, self.says_anything()) {
+            (Some(_), true) => Some("an exception that is inapplicable expects something"),
+            (None, false) => Some("an exception changes nothing"),
+            _ => None,
+        }
+    }
+}
+
+fn or<T: Clone>(given: Option<&T>, own: &T) -> T {
+    given.unwrap_or(own).clone()
 }
 
 impl ClaimId {
@@ -265,26 +334,46 @@ impl fmt::Display for Expected {
 mod tests {
     use super::*;
 
-    fn exception(kernel: Option<&str>, node: Option<&str>) -> Exception {
-        Exception {
-            kernel: kernel.map(str::to_owned),
-            node: node.map(str::to_owned),
-            expected: Expected::False,
-        }
+    fn exception(text: &str) -> Exception {
+        toml::from_str(text).unwrap()
+    }
+
+    fn covers(text: &str, release: &str) -> bool {
+        let node = Some(Strategy::Pfn);
+        exception(text).covers(Setting { release, node })
     }
 
     #[test]
     fn an_exception_covers_a_series_and_not_its_namesakes() {
-        let setting = |release| Setting {
-            release,
-            node: "/dev/mmapdemo",
-        };
-        let series = exception(Some("7.2"), None);
-        assert!(series.covers(&setting("7.2.12+deb13-cloud-amd64")));
-        assert!(!series.covers(&setting("7.20.1")));
-        assert!(!series.covers(&setting("7.3.4")));
-        assert!(exception(None, Some("/dev/mmapdemo")).covers(&setting("7.3.4")));
-        assert!(!exception(Some("7.3"), Some("/dev/other")).covers(&setting("7.3.4")));
+        let series = "kernel = \"7.2\"";
+        assert!(covers(series, "7.2.12+deb13-cloud-amd64"));
+        assert!(!covers(series, "7.20.1"));
+        assert!(!covers(series, "7.3.4"));
+    }
+
+    #[test]
+    fn an_exception_covers_its_node_alone() {
+        assert!(covers("node = \"pfn\"", "7.3.4"));
+        assert!(!covers("node = \"fault\"", "7.3.4"));
+        assert!(covers("kernel = \"7.3\"\nnode = \"pfn\"", "7.3.4"));
+        assert!(!covers("kernel = \"7.2\"\nnode = \"pfn\"", "7.3.4"));
+        assert!(toml::from_str::<Exception>("node = \"pdf\"").is_err());
+    }
+
+    #[test]
+    fn an_exception_must_be_for_something_and_say_something() {
+        for (text, sound) in [
+            ("node = \"pfn\"\nexpected = \"false\"", true),
+            ("node = \"pfn\"\ninapplicable = \"no frames\"", true),
+            ("expected = \"false\"", false),
+            ("node = \"pfn\"", false),
+            (
+                "node = \"pfn\"\ninapplicable = \"no frames\"\nwhy = \"so\"",
+                false,
+            ),
+        ] {
+            assert_eq!(exception(text).problem().is_none(), sound, "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::boot::Boot;
 use crate::claim::{Expected, Object};
-use crate::device::DEFAULT_NODE;
+use crate::device::DEFAULT_NODES;
 use crate::report::style::When;
 
 /// Finds out by experiment which claims about mmap are true.
@@ -23,9 +24,9 @@ pub struct Cli {
     /// Claims to use instead of the built-in ones: a file, or a directory of such as `userspace/claims`.
     #[arg(long, global = true, value_name = "PATH")]
     pub claims: Option<PathBuf>,
-    /// The device under test.
-    #[arg(long, global = true, value_name = "NODE", default_value = DEFAULT_NODE)]
-    pub device: PathBuf,
+    /// The device nodes under test; `writer` and `reader` use the first.
+    #[arg(long, global = true, value_name = "NODE", default_values = DEFAULT_NODES)]
+    pub device: Vec<PathBuf>,
     /// Whether to colour the output.
     #[arg(long, global = true, value_enum, default_value_t = When::Auto, value_name = "WHEN")]
     pub color: When,
@@ -58,6 +59,14 @@ pub enum Command {
         /// The claim.
         claim: String,
     },
+    /// Say what these claims need, one thing a line.
+    Requirements {
+        /// The claims; all if none is given.
+        #[arg(value_name = "CLAIM")]
+        ids: Vec<String>,
+    },
+    /// Run experiments and print what they see as JSON, a line each, for a later `run --recorded`.
+    Observe(Observe),
     /// Write a text into a shared page for a reader in another process.
     Writer(Writer),
     /// Wait for a writer's text in a shared page and print it.
@@ -76,9 +85,29 @@ pub struct Run {
     /// Write one KTAP line a claim to this file or character device, as soon as it is judged.
     #[arg(long, value_name = "FILE")]
     pub ktap: Option<PathBuf>,
-    /// Write all evidence to this file.
+    /// Write everything that was found to this file or character device, as JSON (docs/results.md).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write one test case a claim and node to this file or character device, as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// What `observe` saw in earlier boots.
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Option<PathBuf>,
+    /// Say of every claim what was said, seen and concluded, as is done where claims are named.
+    #[arg(long)]
+    pub details: bool,
+}
+
+/// Run experiments and print what they see.
+#[derive(Debug, Args)]
+pub struct Observe {
+    /// The claims whose experiments are run; all if none is given.
+    #[arg(value_name = "CLAIM")]
+    pub ids: Vec<String>,
+    /// The boot that this is: only experiments that are to look in it are run.
+    #[arg(long, value_enum, default_value_t = Boot::Main)]
+    pub boot: Boot,
 }
 
 /// List the claims.

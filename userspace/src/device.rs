@@ -1,14 +1,15 @@
 //! Device: the node of the module, and its buffer as the kernel side reads and writes it.
 
 use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::sys::{Mapping, PAGE_SIZE};
+use crate::sys::{Mapping, PAGE_SIZE, ioctl};
 
-/// Where the module puts its node.
-pub const DEFAULT_NODE: &str = "/dev/mmapdemo";
+/// Where the module puts its nodes; the first maps its buffer by `vm_insert_page()`.
+pub const DEFAULT_NODES: [&str; 3] = ["/dev/mmapdemo", "/dev/mmapdemo-pfn", "/dev/mmapdemo-fault"];
 
 /// A device node; every use opens it anew.
 #[derive(Clone, Debug)]
@@ -56,6 +57,19 @@ impl Device {
     pub fn open(&self) -> Result<File> {
         let opened = OpenOptions::new().read(true).write(true).open(&self.node);
         opened.map_err(Error::file("open", &self.node))
+    }
+
+    /// The frame in which the driver keeps the page at `pgoff` of the buffer.
+    ///
+    /// # Errors
+    ///
+    /// As the ioctl `PAGE_INFO` of `driver/uapi.rs`: `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` beyond the buffer,
+    /// `ENOTTY` if it is another driver.
+    pub fn pfn(&self, pgoff: u64) -> Result<u64> {
+        let asked = ioctl::page_info(self.open()?.as_fd(), pgoff);
+        let node = self.node.display().to_string();
+        let info = asked.map_err(Error::call(format!("PAGE_INFO of page {pgoff}"), node))?;
+        Ok(info.pfn)
     }
 
     /// What the kernel reads at `offset`, through `pread(2)` into memory of our own.

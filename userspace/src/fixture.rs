@@ -1,22 +1,32 @@
 //! Fixture: what the experiments of one run find on this machine.
 
+use std::rc::Rc;
+
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::unistd::Pid;
 
+use crate::boot::Boot;
 use crate::claim::Setting;
 use crate::device::Device;
 use crate::error::{Error, Result};
+use crate::evidence::Evidence;
+use crate::record::Records;
+use crate::strategy::Strategy;
 
 /// The machine as the experiments see it.
 #[derive(Clone, Debug)]
 pub struct Fixture {
     /// The device under test, whether it is there or not.
     pub device: Device,
+    /// How that device maps its buffer; `None` if it is not there or not the driver's.
+    pub strategy: Option<Strategy>,
+    /// Which of the boots of a run this is.
+    pub boot: Boot,
     /// The CPUs this process may run on.
     pub cpus: Vec<usize>,
     /// `uname -r`.
     pub release: String,
-    node: String,
+    records: Rc<Records>,
 }
 
 impl Fixture {
@@ -32,11 +42,41 @@ impl Fixture {
         let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
         let uname = nix::sys::utsname::uname().map_err(Error::call("uname()", "the kernel"))?;
         Ok(Self {
-            node: device.node().display().to_string(),
+            strategy: Strategy::of(&device),
             device,
+            boot: Boot::Main,
+            records: Rc::default(),
             cpus: (0..CpuSet::count()).filter(is_allowed).collect(),
             release: uname.release().to_string_lossy().into_owned(),
         })
+    }
+
+    /// The same in another boot of the run, with what earlier ones saw.
+    #[must_use]
+    pub fn in_boot(self, boot: Boot, records: Records) -> Self {
+        let records = Rc::new(records);
+        Self {
+            boot,
+            records,
+            ..self
+        }
+    }
+
+    /// The same with another device under test.
+    #[must_use]
+    pub fn with_device(&self, device: Device) -> Self {
+        Self {
+            strategy: Strategy::of(&device),
+            device,
+            ..self.clone()
+        }
+    }
+
+    /// What an experiment saw in an earlier boot, on this device if it is about the device, otherwise anywhere.
+    #[must_use]
+    pub fn recorded(&self, boot: Boot, experiment: &str) -> Option<&Evidence> {
+        let of = |node| self.records.find(boot, experiment, node);
+        of(self.strategy).or_else(|| of(None))
     }
 
     /// What decides which verdict is expected.
@@ -44,7 +84,7 @@ impl Fixture {
     pub fn setting(&self) -> Setting<'_> {
         Setting {
             release: &self.release,
-            node: &self.node,
+            node: self.strategy,
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::catalogue::ClaimsFile;
 
 pub mod actor;
 pub mod app;
+pub mod boot;
 mod bytes;
 pub mod catalogue;
 pub mod claim;
@@ -43,8 +44,10 @@ pub mod probe;
 pub mod process;
 pub mod procfs;
 pub mod race;
+pub mod record;
 pub mod report;
 pub mod run;
+pub mod strategy;
 pub mod surroundings;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;

@@ -4,12 +4,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::boot::Boot;
 use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::procfs;
 
 /// Something that an experiment cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// The device node of the module.
@@ -18,9 +19,42 @@ pub enum Need {
     Pagemap,
     /// Two processes that really run at the same time.
     TwoCpus,
+    /// Two boots of one disk, the first of which lost its power.
+    PowerCut,
+    /// A boot with little memory.
+    SmallMemory,
+    /// A boot whose clock counts instructions.
+    Counting,
+    /// Software that is no part of this project and cannot be brought along.
+    ExternalSoftware,
 }
 
 impl Need {
+    /// The boot that it asks for.
+    #[must_use]
+    pub fn boot(self) -> Option<Boot> {
+        match self {
+            Self::PowerCut => Some(Boot::PowerCut),
+            Self::SmallMemory => Some(Boot::SmallMemory),
+            Self::Counting => Some(Boot::Counting),
+            _ => None,
+        }
+    }
+
+    /// The need as a word for whoever sets up the machine.
+    #[must_use]
+    pub fn requirement(self) -> String {
+        match self {
+            Self::Device => "device".to_owned(),
+            Self::Pagemap => "pagemap".to_owned(),
+            Self::TwoCpus => "two-cpus".to_owned(),
+            Self::PowerCut => format!("boot {}", Boot::PowerCut),
+            Self::SmallMemory => format!("boot {}", Boot::SmallMemory),
+            Self::Counting => format!("boot {}", Boot::Counting),
+            Self::ExternalSoftware => "external-software".to_owned(),
+        }
+    }
+
     /// Why it is not met here, or `None` if it is.
     #[must_use]
     pub fn unmet(self, fixture: &Fixture) -> Option<String> {
@@ -30,7 +64,11 @@ impl Need {
             Self::TwoCpus if fixture.cpus.len() < 2 => {
                 Some("one CPU: nothing happens at the same time".to_owned())
             }
-            Self::TwoCpus => None,
+            // What another boot does, the run asks for by experiment.
+            Self::TwoCpus | Self::PowerCut | Self::SmallMemory | Self::Counting => None,
+            Self::ExternalSoftware => {
+                Some("it is about software that cannot be brought along".to_owned())
+            }
         }
     }
 }
@@ -55,6 +93,10 @@ impl fmt::Display for Need {
             Self::Device => "the device",
             Self::Pagemap => "pagemap as root",
             Self::TwoCpus => "two CPUs",
+            Self::PowerCut => "a power cut",
+            Self::SmallMemory => "a boot with little memory",
+            Self::Counting => "a boot that counts instructions",
+            Self::ExternalSoftware => "other software",
         })
     }
 }

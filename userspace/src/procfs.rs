@@ -27,6 +27,9 @@ pub struct Vma {
     pub start: u64,
     /// First address after it.
     pub end: u64,
+    /// Where in the object it starts, in bytes; of a private mapping made by `remap_pfn_range()`, the physical
+    /// address instead (mm/memory.c `get_remap_pgoff()`, 7.3).
+    pub offset: u64,
     /// `VmFlags`, in the kernel's two-letter words.
     pub flags: Vec<String>,
     /// Resident memory, in KiB.
@@ -109,6 +112,7 @@ fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
     Some(Vma {
         start: map.address.0,
         end: map.address.1,
+        offset: map.offset,
         flags: flags.map(|(name, _)| name.to_lowercase()).collect(),
         rss_kib: kib("Rss"),
         anonymous_kib: kib("Anonymous"),

@@ -1,7 +1,8 @@
-//! Report: findings as text for people (terminal) and for programs (KTAP, JSON).
+//! Report: findings as text for people (terminal) and for programs (KTAP, JSON, JUnit XML).
 
 pub mod explanation;
 pub mod json;
+pub mod junit;
 pub mod ktap;
 pub mod listing;
 pub mod style;

@@ -4,10 +4,15 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::claim::{Claim, Expected};
+use crate::boot::Boot;
+use crate::claim::{Claim, Object};
+use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
+use crate::need::Need;
+use crate::record::Record;
+use crate::strategy::Strategy;
 use crate::verdict::{Verdict, judge};
 
 /// What became of one claim.
@@ -15,8 +20,17 @@ use crate::verdict::{Verdict, judge};
 pub struct Finding<'a> {
     /// The claim.
     pub claim: &'a Claim,
-    /// The verdict expected on this kernel and device.
-    pub expected: Expected,
+    /// What became of it on each node, or one trial if it is not about the device.
+    pub trials: Vec<Trial>,
+}
+
+/// What became of one claim in one place.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The node it was tried on; `None` if it is not about the device.
+    pub node: Option<Strategy>,
+    /// The claim as it is put to the test there.
+    pub claim: Claim,
     /// What happened.
     pub result: Outcome,
 }
@@ -31,10 +45,26 @@ pub enum Outcome {
         /// What it rests on.
         evidence: Evidence,
     },
+    /// The claim says nothing about this node.
+    Inapplicable(String),
     /// Something that it needs is missing here.
     Skipped(String),
     /// The lab broke.
     Broke(String),
+}
+
+/// What a finding counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// Every verdict is the one expected.
+    AsExpected,
+    /// It was not tried everywhere.
+    Skipped,
+    /// Some verdict is not the one expected.
+    NotAsExpected,
+    /// Some experiment broke.
+    Broke,
 }
 
 /// The count of a whole run.
@@ -54,65 +84,224 @@ pub struct Summary {
     pub broke: usize,
 }
 
+/// Evidence so far, by experiment and by the place of the fixture in which it was seen.
+type Seen<'a> = HashMap<(&'a str, usize), Evidence>;
+
 /// Tests each claim in order and hands every finding to `tell` as soon as there is one.
+///
+/// There is a fixture for each node; what is not about the device is tried in the first alone.
 pub fn run<'a>(
     claims: &[&'a Claim],
     experiments: &[&Experiment],
-    fixture: &Fixture,
+    fixtures: &[Fixture],
     mut tell: impl FnMut(&Finding<'a>),
 ) -> Vec<Finding<'a>> {
     let mut seen = HashMap::new();
     let mut findings = Vec::new();
     for claim in claims {
-        let finding = Finding {
-            claim,
-            expected: claim.expected_in(&fixture.setting()),
-            result: test(claim, experiments, fixture, &mut seen),
-        };
+        let mut trials = Vec::new();
+        for (place, fixture) in places(claim, fixtures).iter().enumerate() {
+            let evidence = |seen: &mut Seen<'a>| {
+                met(claim, fixture)?;
+                let known = seen.get(&(claim.experiment.as_str(), place)).cloned();
+                let evidence = known.map_or_else(|| look(claim, experiments, fixture), Ok)?;
+                seen.insert((&claim.experiment, place), evidence.clone());
+                Ok(evidence)
+            };
+            trials.push(trial(claim, fixture, || evidence(&mut seen)));
+        }
+        let finding = Finding { claim, trials };
         tell(&finding);
         findings.push(finding);
     }
     findings
 }
 
-/// Claims that share an experiment are judged by the same evidence.
-fn test<'a>(
-    claim: &'a Claim,
+/// Runs the experiments of those claims that are to be observed in this boot, each once in each place.
+///
+/// # Errors
+///
+/// If an experiment breaks or is not to be had here, or if `tell` fails.
+pub fn observe(
+    claims: &[&Claim],
+    experiments: &[&Experiment],
+    fixtures: &[Fixture],
+    mut tell: impl FnMut(Record) -> Result<()>,
+) -> Result<()> {
+    let mut done = Vec::new();
+    for claim in claims {
+        for (place, fixture) in places(claim, fixtures).iter().enumerate() {
+            let wanted =
+                claim.boot() == fixture.boot && claim.in_setting(fixture.setting()).is_ok();
+            if !wanted || done.contains(&(claim.experiment.as_str(), place)) {
+                continue;
+            }
+            done.push((claim.experiment.as_str(), place));
+            match met(claim, fixture).and_then(|()| look(claim, experiments, fixture)) {
+                Ok(evidence) => tell(Record {
+                    boot: fixture.boot,
+                    experiment: claim.experiment.clone(),
+                    node: node(claim, fixture),
+                    evidence,
+                })?,
+                Err(Outcome::Broke(error)) => return Err(broke(claim, error)),
+                // Whoever judges says that nothing was recorded.
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+fn broke(claim: &Claim, message: String) -> crate::error::Error {
+    crate::error::Error::Reported {
+        who: format!("experiment {}", claim.experiment),
+        message,
+    }
+}
+
+/// Where a claim is tried.
+fn places<'a>(claim: &Claim, fixtures: &'a [Fixture]) -> &'a [Fixture] {
+    let all = if claim.object == Object::Device {
+        fixtures.len()
+    } else {
+        1
+    };
+    fixtures.get(..all).unwrap_or(fixtures)
+}
+
+fn node(claim: &Claim, fixture: &Fixture) -> Option<Strategy> {
+    fixture.strategy.filter(|_| claim.object == Object::Device)
+}
+
+fn trial(
+    claim: &Claim,
+    fixture: &Fixture,
+    evidence: impl FnOnce() -> Result<Evidence, Outcome>,
+) -> Trial {
+    let node = node(claim, fixture);
+    let there = match claim.in_setting(fixture.setting()) {
+        Ok(there) => there,
+        Err(reason) => {
+            return Trial {
+                node,
+                claim: claim.clone(),
+                result: Outcome::Inapplicable(reason.to_owned()),
+            };
+        }
+    };
+    let result = match evidence() {
+        Ok(evidence) => Outcome::Judged {
+            verdict: judge(&there, &evidence),
+            evidence,
+        },
+        Err(outcome) => outcome,
+    };
+    Trial {
+        node,
+        claim: there,
+        result,
+    }
+}
+
+/// Whether all is there that a claim needs, even if others share its experiment.
+fn met(claim: &Claim, fixture: &Fixture) -> Result<(), Outcome> {
+    let unmet = claim.needs.iter().find_map(|need| need.unmet(fixture));
+    unmet.map_or(Ok(()), |reason| Err(Outcome::Skipped(reason)))
+}
+
+/// What the experiment of a claim sees, now or in the boot in which it was to look.
+///
+/// # Errors
+///
+/// Why it sees nothing.
+fn look(
+    claim: &Claim,
     experiments: &[&Experiment],
     fixture: &Fixture,
-    seen: &mut HashMap<&'a str, Evidence>,
-) -> Outcome {
-    if let Some(reason) = claim.needs.iter().find_map(|need| need.unmet(fixture)) {
-        return Outcome::Skipped(reason);
+) -> Result<Evidence, Outcome> {
+    let boot = claim.boot();
+    if boot != fixture.boot {
+        let Some(evidence) = fixture.recorded(boot, &claim.experiment) else {
+            return Err(Outcome::Skipped(boot.reason().to_owned()));
+        };
+        // What a power cut left behind is still to be looked at.
+        if boot != Boot::PowerCut {
+            return Ok(evidence.clone());
+        }
     }
-    let evidence = match seen.get(claim.experiment.as_str()) {
-        Some(evidence) => evidence.clone(),
-        None => match experiments
-            .iter()
-            .find(|experiment| experiment.name == claim.experiment)
-        {
-            None => return Outcome::Broke(format!("no experiment `{}`", claim.experiment)),
-            Some(experiment) => match (experiment.run)(fixture) {
-                Ok(evidence) => evidence,
-                Err(error) => return Outcome::Broke(error.to_string()),
-            },
-        },
-    };
-    seen.insert(&claim.experiment, evidence.clone());
-    Outcome::Judged {
-        verdict: judge(claim, &evidence),
-        evidence,
+    let mut named = experiments.iter();
+    match named.find(|experiment| experiment.name == claim.experiment) {
+        None => Err(Outcome::Broke(format!(
+            "no experiment `{}`",
+            claim.experiment
+        ))),
+        Some(experiment) => {
+            (experiment.run)(fixture).map_err(|error| Outcome::Broke(error.to_string()))
+        }
+    }
+}
+
+impl Claim {
+    /// The boot in which its experiment looks first.
+    #[must_use]
+    pub fn boot(&self) -> Boot {
+        let boot = self.needs.iter().find_map(|need: &Need| need.boot());
+        boot.unwrap_or_default()
+    }
+}
+
+impl Trial {
+    /// What it counts as; `None` if the claim says nothing about this node.
+    #[must_use]
+    pub fn standing(&self) -> Option<Standing> {
+        match &self.result {
+            Outcome::Inapplicable(_) => None,
+            Outcome::Broke(_) => Some(Standing::Broke),
+            Outcome::Skipped(_) => Some(Standing::Skipped),
+            Outcome::Judged { verdict, .. } if verdict.is(self.claim.expected) => {
+                Some(Standing::AsExpected)
+            }
+            Outcome::Judged { .. } => Some(Standing::NotAsExpected),
+        }
+    }
+
+    /// The verdict, if there is one.
+    #[must_use]
+    pub fn verdict(&self) -> Option<&Verdict> {
+        match &self.result {
+            Outcome::Judged { verdict, .. } => Some(verdict),
+            _ => None,
+        }
     }
 }
 
 impl Finding<'_> {
-    /// Whether the verdict is the one expected; `None` where there is no verdict.
+    /// The worst of its trials; a claim that was tried nowhere is skipped.
     #[must_use]
-    pub fn as_expected(&self) -> Option<bool> {
-        match &self.result {
-            Outcome::Judged { verdict, .. } => Some(verdict.is(self.expected)),
-            Outcome::Skipped(_) | Outcome::Broke(_) => None,
-        }
+    pub fn standing(&self) -> Standing {
+        let worst = self.trials.iter().filter_map(Trial::standing).max();
+        worst.unwrap_or(Standing::Skipped)
+    }
+
+    /// The trial by which it is listed: the first on a node that the claim says something about.
+    #[must_use]
+    pub fn headline(&self) -> Option<&Trial> {
+        let mut trials = self.trials.iter();
+        trials
+            .find(|trial| trial.standing().is_some())
+            .or_else(|| self.trials.first())
+    }
+
+    /// The trials whose verdict is not that of the headline, or that were not made at all.
+    pub fn different(&self) -> impl Iterator<Item = &Trial> {
+        let headline = self.headline().and_then(Trial::verdict);
+        self.trials
+            .iter()
+            .filter(move |trial| match (headline, trial.verdict()) {
+                (Some(Verdict::Inconclusive { .. }), Some(Verdict::Inconclusive { .. })) => false,
+                (headline, verdict) => verdict != headline,
+            })
     }
 }
 
@@ -120,19 +309,20 @@ impl Summary {
     /// Counts findings against the number planned.
     #[must_use]
     pub fn of(planned: usize, findings: &[Finding<'_>]) -> Self {
-        let mut summary = Self {
-            planned,
-            ..Self::default()
+        let count = |standing| {
+            let them = findings.iter();
+            them.filter(|finding| finding.standing() == standing)
+                .count()
         };
-        for finding in findings {
-            match (&finding.result, finding.as_expected()) {
-                (_, Some(true)) => summary.as_expected += 1,
-                (_, Some(false)) => summary.not_as_expected += 1,
-                (Outcome::Skipped(_), None) => summary.skipped += 1,
-                (_, None) => summary.broke += 1,
-            }
+        let (as_expected, not_as_expected) =
+            (count(Standing::AsExpected), count(Standing::NotAsExpected));
+        Self {
+            planned,
+            run: as_expected + not_as_expected,
+            as_expected,
+            not_as_expected,
+            skipped: count(Standing::Skipped),
+            broke: count(Standing::Broke),
         }
-        summary.run = summary.as_expected + summary.not_as_expected;
-        summary
     }
 }

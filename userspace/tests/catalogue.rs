@@ -1,48 +1,60 @@
 //! The documents' claims, judged by evidence that a guest saw, and by the same evidence falsified.
 //!
-//! `data/evidence-7.3.jsonl` is the `evidence` of a run on Debian's 7.3.4, one experiment a line.
+//! `data/evidence-7.3.jsonl` is what `mmapdemo observe` printed on Debian's 7.3.4, one experiment a line.
 
 #![expect(
     clippy::unwrap_used,
     reason = "what helps a test may panic as the test may"
 )]
 
-use std::collections::HashMap;
-
 use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
+use mmapdemo::boot::Boot;
 use mmapdemo::catalogue::Catalogue;
-use mmapdemo::claim::Claim;
+use mmapdemo::claim::{Claim, Setting};
 use mmapdemo::evidence::{CallEnd, Evidence, Fault, Touch, Value};
 use mmapdemo::experiment;
+use mmapdemo::need::Need;
+use mmapdemo::record::Records;
+use mmapdemo::strategy::Strategy;
 use mmapdemo::verdict::{Verdict, judge};
-use serde::Deserialize;
 
 const SAVED: &str = include_str!("data/evidence-7.3.jsonl");
-
-#[derive(Deserialize)]
-struct Line {
-    experiment: String,
-    evidence: Evidence,
-}
 
 fn catalogue() -> Catalogue {
     Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, &experiment::all()).unwrap()
 }
 
-fn saved() -> HashMap<String, Evidence> {
-    let lines = SAVED
-        .lines()
-        .map(|line| serde_json::from_str::<Line>(line).unwrap());
-    lines.map(|line| (line.experiment, line.evidence)).collect()
-}
-
-/// Each claim with the evidence that its experiment saw.
+/// The claim as it is on each node for which its experiment has evidence, with that evidence.
 fn for_each_claim(mut look: impl FnMut(&Claim, &Evidence)) {
-    let saved = saved();
+    let saved = Records::parse(SAVED).unwrap();
     for claim in catalogue().claims {
-        look(&claim, &saved[&claim.experiment]);
+        if claim.needs.contains(&Need::ExternalSoftware) {
+            continue;
+        }
+        let mut nr_trials = 0;
+        for node in NODES {
+            // A power cut is judged by what the main boot saw of it.
+            let boots = [claim.boot(), Boot::Main];
+            let find = |boot| saved.find(boot, &claim.experiment, node);
+            let Some(evidence) = boots.into_iter().rev().find_map(find) else {
+                continue;
+            };
+            let release = "7.3.4";
+            if let Ok(there) = claim.in_setting(Setting { release, node }) {
+                look(&there, evidence);
+                nr_trials += 1;
+            }
+        }
+        assert!(nr_trials > 0, "{} has no saved evidence", claim.id);
     }
 }
+
+const NODES: [Option<Strategy>; 4] = [
+    None,
+    Some(Strategy::Insert),
+    Some(Strategy::Pfn),
+    Some(Strategy::Fault),
+];
 
 /// Something else of the same type.
 fn falsified(value: &Value) -> Value {

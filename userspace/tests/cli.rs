@@ -206,9 +206,36 @@ fn ktap_and_json_tell_the_same() {
                  qualification\nok 2 fault-nx-exec # verdict holds\n";
     assert_eq!(fs::read_to_string(ktap).unwrap(), lines);
     let json: serde_json::Value = serde_json::from_str(&fs::read_to_string(json).unwrap()).unwrap();
-    assert_eq!(json["schema"], 1);
+    assert_eq!(json["schema"], 2);
     assert_eq!(json["summary"]["as_expected"], 2);
-    assert_eq!(json["claims"][1]["verdict"], "holds");
+    assert_eq!(json["claims"][1]["trials"][0]["verdict"], "holds");
+}
+
+#[test]
+fn what_an_earlier_boot_saw_is_read_and_what_is_no_record_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("recorded");
+    let id = "shared-anon-only-related";
+    let observed = mmapdemo(&["observe", id]).assert().success();
+    fs::write(&file, &observed.get_output().stdout).unwrap();
+    let run = |file: &Path| mmapdemo(&["run", id, "--recorded"]).arg(file).assert();
+    run(&file).success();
+    let cut = fs::read_to_string(&file).unwrap();
+    fs::write(&file, &cut[..cut.len() / 2]).unwrap();
+    run(&file)
+        .code(70)
+        .stderr(contains("line 1 of the recorded evidence"));
+    run(Path::new("/no/such/file"))
+        .code(70)
+        .stderr(contains("/no/such/file"));
+}
+
+#[test]
+fn requirements_are_the_needs_of_the_claims() {
+    mmapdemo(&["requirements", "shared-same-physical-page"])
+        .assert()
+        .success()
+        .stdout("device\npagemap\n");
 }
 
 #[test]

@@ -11,7 +11,6 @@
 use std::path::PathBuf;
 
 use mmapdemo::catalogue::{Catalogue, ClaimsFile};
-use mmapdemo::claim::Setting;
 use mmapdemo::device::Device;
 use mmapdemo::error::Error;
 use mmapdemo::evidence::{CallEnd, Evidence, Fault, Touch};
@@ -19,7 +18,8 @@ use mmapdemo::exit_code::ExitCode;
 use mmapdemo::experiment::Experiment;
 use mmapdemo::fixture::Fixture;
 use mmapdemo::report::style::Style;
-use mmapdemo::report::{explanation, json, ktap, terminal};
+use mmapdemo::report::terminal::Detail;
+use mmapdemo::report::{explanation, json, junit, ktap, terminal};
 use mmapdemo::run::{Finding, Summary, run};
 
 const CLAIMS: [ClaimsFile<'static>; 1] = [ClaimsFile {
@@ -65,7 +65,7 @@ fn with_findings(look: impl FnOnce(&[Finding<'_>])) {
     let catalogue = Catalogue::parse(&CLAIMS, &EXPERIMENTS).unwrap();
     let claims = catalogue.select(&[]).unwrap();
     let fixture = Fixture::new(Device::new("/dev/no-such-device")).unwrap();
-    look(&run(&claims, &EXPERIMENTS, &fixture, |_| {}));
+    look(&run(&claims, &EXPERIMENTS, &[fixture], |_| {}));
 }
 
 fn compare_with_golden(name: &str, text: &str) {
@@ -82,15 +82,33 @@ fn compare_with_golden(name: &str, text: &str) {
 #[test]
 fn terminal_groups_by_verdict_and_puts_false_claims_first() {
     with_findings(|findings| {
-        let text = terminal::render(findings.len(), findings, Style::Plain);
+        let text = terminal::render(findings.len(), findings, Detail::Paragraph, Style::Plain);
         compare_with_golden("report.txt", &text);
+    });
+}
+
+#[test]
+fn one_line_a_claim_where_there_are_many() {
+    with_findings(|findings| {
+        let text = terminal::render(findings.len(), findings, Detail::Line, Style::Plain);
+        compare_with_golden("report-lines.txt", &text);
+    });
+}
+
+#[test]
+fn junit_has_a_case_for_every_trial() {
+    with_findings(|findings| {
+        let catalogue = Catalogue::parse(&CLAIMS, &EXPERIMENTS).unwrap();
+        let text = junit::render("7.3.4", &catalogue, findings).unwrap();
+        compare_with_golden("report.junit.xml", &text);
     });
 }
 
 #[test]
 fn colours_change_no_word() {
     with_findings(|findings| {
-        let coloured = terminal::render(findings.len(), findings, Style::Coloured);
+        let coloured =
+            terminal::render(findings.len(), findings, Detail::Paragraph, Style::Coloured);
         assert!(
             coloured.contains("\u{1b}[31mmade-it-is-false\u{1b}[0m"),
             "{coloured}"
@@ -102,7 +120,7 @@ fn colours_change_no_word() {
         }
         assert_eq!(
             plain,
-            terminal::render(findings.len(), findings, Style::Plain)
+            terminal::render(findings.len(), findings, Detail::Paragraph, Style::Plain)
         );
     });
 }
@@ -121,11 +139,8 @@ fn ktap_says_ok_only_to_expected_verdicts_and_skips() {
 #[test]
 fn json_has_all_evidence_and_a_schema_version() {
     with_findings(|findings| {
-        let setting = Setting {
-            release: "7.3.4",
-            node: "/dev/mmapdemo",
-        };
-        let text = json::render(&setting, findings.len(), findings).unwrap() + "\n";
+        let catalogue = Catalogue::parse(&CLAIMS, &EXPERIMENTS).unwrap();
+        let text = json::render("7.3.4", &catalogue, &EXPERIMENTS, findings).unwrap() + "\n";
         compare_with_golden("report.json", &text);
     });
 }

@@ -7,7 +7,8 @@ use crate::evidence::Observation;
 use crate::experiment::Experiment;
 use crate::need::Need;
 use crate::report::style::{Mark, Style, paragraph};
-use crate::run::{Finding, Outcome};
+use crate::report::terminal::difference;
+use crate::run::{Finding, Outcome, Trial};
 use crate::verdict::{Check, Verdict, checks};
 
 /// Observations shown that no prediction mentions; the JSON report has all.
@@ -29,16 +30,33 @@ pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Sty
     if !needs.is_empty() {
         field(&mut text, "needs", &needs.join(", "));
     }
-    match &finding.result {
-        Outcome::Skipped(reason) => field(&mut text, "not run", reason),
-        Outcome::Broke(reason) => field(&mut text, "lab broke", reason),
+    if let Some(trial) = finding.headline() {
+        tried(&mut text, trial, style);
+    }
+    for trial in finding.different() {
+        let node = trial
+            .node
+            .map_or_else(String::new, |node| format!("on {node}"));
+        field(&mut text, &node, &difference(trial));
+    }
+    let authority = claim.authority.join("; ");
+    field(&mut text, "authority", &authority);
+    text
+}
+
+/// The trial by which the claim is listed.
+fn tried(text: &mut String, trial: &Trial, style: Style) {
+    let expected = trial.claim.expected;
+    match &trial.result {
+        Outcome::Skipped(reason) | Outcome::Inapplicable(reason) => field(text, "not run", reason),
+        Outcome::Broke(reason) => field(text, "lab broke", reason),
         Outcome::Judged { verdict, evidence } => {
-            let checks = checks(claim, evidence);
-            predictions(&mut text, &checks, style);
-            observations(&mut text, evidence.iter(), &checks);
+            let checks = checks(&trial.claim, evidence);
+            predictions(text, &checks, style);
+            observations(text, evidence.iter(), &checks);
             let mut shown = style.mark(verdict.into(), &verdict.to_string());
-            if !verdict.is(finding.expected) {
-                let _ = write!(shown, ", but {} was expected", finding.expected);
+            if !verdict.is(expected) {
+                let _ = write!(shown, ", but {expected} was expected");
             }
             if let Verdict::Inconclusive { reason } = verdict {
                 let _ = write!(shown, ": {reason}");
@@ -46,12 +64,10 @@ pub fn render(finding: &Finding<'_>, experiment: Option<&Experiment>, style: Sty
             let _ = writeln!(text, "{:MARGIN$}{shown}", "verdict");
         }
     }
-    if !matches!(finding.result, Outcome::Judged { .. }) {
-        field(&mut text, "expected", &finding.expected.to_string());
+    if !matches!(trial.result, Outcome::Judged { .. }) {
+        field(text, "expected", &expected.to_string());
     }
-    field(&mut text, "why", &claim.why);
-    field(&mut text, "authority", &claim.authority.join("; "));
-    text
+    field(text, "why", &trial.claim.why);
 }
 
 /// What was said to be seen beside what was.

@@ -1,25 +1,27 @@
 //! JSON: everything a run found, for programs; pure.
 //!
-//! The top level is an object with `schema` ([`SCHEMA`]), `kernel`, `device`, `summary` and `claims`. Each
-//! claim has `id`, `expected`, `result` (`judged`, `skipped`, `broke`); judged ones also `verdict`,
-//! `as_expected`, `checks` and `evidence`, the others `reason`. Fields may be added within a schema
-//! version; one that is renamed, removed or changes its meaning makes a new version.
+//! `docs/results.md` describes the form. Fields may be added within a version of the schema; one that is
+//! renamed, removed or changes its meaning makes a new version.
 
 use serde::Serialize;
 
-use crate::claim::{ClaimId, Expected, Setting};
+use crate::catalogue::{Catalogue, Document, Group};
+use crate::claim::{ClaimId, Expected, Object, Source};
 use crate::evidence::Evidence;
-use crate::run::{Finding, Outcome, Summary};
+use crate::experiment::Experiment;
+use crate::run::{Finding, Outcome, Standing, Summary, Trial};
+use crate::strategy::Strategy;
 use crate::verdict::{Check, Verdict, checks};
 
-/// The version of the form described above.
-pub const SCHEMA: u32 = 1;
+/// The version of the form.
+pub const SCHEMA: u32 = 2;
 
 #[derive(Serialize)]
 struct Report<'a> {
     schema: u32,
     kernel: &'a str,
-    device: &'a str,
+    documents: &'a [Document],
+    groups: &'a [Group],
     summary: Summary,
     claims: Vec<Entry<'a>>,
 }
@@ -27,8 +29,25 @@ struct Report<'a> {
 #[derive(Serialize)]
 struct Entry<'a> {
     id: &'a ClaimId,
+    group: &'a str,
     statement: &'a str,
+    sources: &'a [Source],
+    object: Object,
+    authority: &'a [String],
+    experiment: &'a str,
+    /// What the experiment does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'a str>,
+    standing: Standing,
+    trials: Vec<Place<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<Strategy>,
     expected: Expected,
+    why: &'a str,
     #[serde(flatten)]
     result: Result<'a>,
 }
@@ -42,6 +61,9 @@ enum Result<'a> {
         as_expected: bool,
         checks: Vec<Check>,
         evidence: &'a Evidence,
+    },
+    Inapplicable {
+        reason: &'a str,
     },
     Skipped {
         reason: &'a str,
@@ -57,37 +79,61 @@ enum Result<'a> {
 ///
 /// Never in practice: all keys are text.
 pub fn render(
-    setting: &Setting<'_>,
-    planned: usize,
+    release: &str,
+    catalogue: &Catalogue,
+    experiments: &[&Experiment],
     findings: &[Finding<'_>],
 ) -> serde_json::Result<String> {
+    let entry = |finding| Entry::new(finding, experiments);
     let report = Report {
         schema: SCHEMA,
-        kernel: setting.release,
-        device: setting.node,
-        summary: Summary::of(planned, findings),
-        claims: findings.iter().map(Entry::from).collect(),
+        kernel: release,
+        documents: &catalogue.documents,
+        groups: &catalogue.groups,
+        summary: Summary::of(findings.len(), findings),
+        claims: findings.iter().map(entry).collect(),
     };
     serde_json::to_string_pretty(&report)
 }
 
-impl<'a> From<&'a Finding<'a>> for Entry<'a> {
-    fn from(finding: &'a Finding<'a>) -> Self {
+impl<'a> Entry<'a> {
+    fn new(finding: &'a Finding<'a>, experiments: &[&'a Experiment]) -> Self {
         let claim = finding.claim;
-        let result = match &finding.result {
+        let mut named = experiments.iter();
+        let experiment = named.find(|experiment| experiment.name == claim.experiment);
+        Self {
+            id: &claim.id,
+            group: &claim.group,
+            statement: &claim.statement,
+            sources: &claim.sources,
+            object: claim.object,
+            authority: &claim.authority,
+            experiment: &claim.experiment,
+            summary: experiment.map(|experiment| experiment.summary),
+            standing: finding.standing(),
+            trials: finding.trials.iter().map(Place::from).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a Trial> for Place<'a> {
+    fn from(trial: &'a Trial) -> Self {
+        let claim = &trial.claim;
+        let result = match &trial.result {
             Outcome::Judged { verdict, evidence } => Result::Judged {
                 verdict,
-                as_expected: verdict.is(finding.expected),
+                as_expected: verdict.is(claim.expected),
                 checks: checks(claim, evidence),
                 evidence,
             },
+            Outcome::Inapplicable(reason) => Result::Inapplicable { reason },
             Outcome::Skipped(reason) => Result::Skipped { reason },
             Outcome::Broke(reason) => Result::Broke { reason },
         };
         Self {
-            id: &claim.id,
-            statement: &claim.statement,
-            expected: finding.expected,
+            node: trial.node,
+            expected: claim.expected,
+            why: &claim.why,
             result,
         }
     }

@@ -1,6 +1,8 @@
 //! KTAP: one line a claim, in the form of Documentation/dev-tools/ktap.rst; pure.
 
-use crate::run::{Finding, Outcome};
+use std::fmt::Write;
+
+use crate::run::{Finding, Outcome, Standing, Trial};
 use crate::verdict::Verdict;
 
 /// The lines before the first result.
@@ -11,35 +13,65 @@ pub fn head(planned: usize) -> String {
 
 /// The line of the `number`th result, counted from 1.
 ///
-/// "ok" says that the verdict is the one expected, which may be "false".
+/// "ok" says that every verdict is the one expected, which may be "false".
 #[must_use]
 pub fn line(number: usize, finding: &Finding<'_>) -> String {
     let id = &finding.claim.id;
-    let expected = finding.expected;
-    match (&finding.result, finding.as_expected()) {
-        (Outcome::Skipped(reason), _) => format!("ok {number} {id} # SKIP {}\n", one_line(reason)),
-        (Outcome::Broke(error), _) => {
-            format!(
-                "not ok {number} {id} # the lab broke: {}\n",
-                one_line(error)
-            )
+    let standing = finding.standing();
+    let (word, remark) = match standing {
+        Standing::AsExpected => ("ok", verdicts(finding)),
+        Standing::Skipped => ("ok", format!("SKIP {}", reasons(finding, standing))),
+        Standing::NotAsExpected => ("not ok", reasons(finding, standing)),
+        Standing::Broke => {
+            let reasons = reasons(finding, standing);
+            ("not ok", format!("the lab broke: {reasons}"))
         }
-        (Outcome::Judged { verdict, .. }, Some(true)) => {
-            format!("ok {number} {id} # verdict {verdict}\n")
+    };
+    format!("{word} {number} {id} # {remark}\n")
+}
+
+/// The verdict, and those of the nodes where it is another.
+fn verdicts(finding: &Finding<'_>) -> String {
+    let mut text = finding
+        .headline()
+        .and_then(Trial::verdict)
+        .map_or_else(String::new, |verdict| format!("verdict {verdict}"));
+    for trial in finding.different() {
+        if let (Some(node), Some(verdict)) = (trial.node, trial.verdict()) {
+            let _ = write!(text, ", on {node} {verdict}");
         }
-        (
-            Outcome::Judged {
-                verdict: Verdict::Inconclusive { reason },
-                ..
-            },
-            _,
-        ) => {
-            let reason = one_line(reason);
-            format!("not ok {number} {id} # verdict inconclusive, expected {expected}: {reason}\n")
+    }
+    text
+}
+
+/// What the trials say that make the finding count as it does.
+fn reasons(finding: &Finding<'_>, standing: Standing) -> String {
+    let of_standing = |trial: &&Trial| trial.standing() == Some(standing);
+    let mut reasons: Vec<String> = Vec::new();
+    for trial in finding.trials.iter().filter(of_standing) {
+        let on = trial
+            .node
+            .map_or_else(String::new, |node| format!("on {node}: "));
+        let reason = one_line(&reason(trial));
+        // What is the same everywhere is said once.
+        if !reasons.iter().any(|other| other.ends_with(&reason)) {
+            reasons.push(format!("{on}{reason}"));
         }
-        (Outcome::Judged { verdict, .. }, _) => {
-            format!("not ok {number} {id} # verdict {verdict}, expected {expected}\n")
+    }
+    reasons.join("; ")
+}
+
+fn reason(trial: &Trial) -> String {
+    let expected = trial.claim.expected;
+    match &trial.result {
+        Outcome::Skipped(reason) | Outcome::Broke(reason) | Outcome::Inapplicable(reason) => {
+            reason.clone()
         }
+        Outcome::Judged {
+            verdict: Verdict::Inconclusive { reason },
+            ..
+        } => format!("verdict inconclusive, expected {expected}: {reason}"),
+        Outcome::Judged { verdict, .. } => format!("verdict {verdict}, expected {expected}"),
     }
 }
 

@@ -5,32 +5,48 @@ use std::fmt::Write;
 
 use crate::claim::Part;
 use crate::report::style::{Mark, Style, paragraph};
-use crate::run::{Finding, Outcome, Summary};
+use crate::run::{Finding, Outcome, Standing, Summary, Trial};
 use crate::verdict::{Check, Verdict, checks};
 
 /// Checks shown under a claim; `explain` shows all.
 const SHOWN_CHECKS: usize = 3;
+/// Columns of a claim's name where each claim has one line.
+const ID_WIDTH: usize = 46;
+/// Columns of what was seen, in such a line.
+const SEEN_WIDTH: usize = 60;
+
+/// How much is said of each claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// One line.
+    Line,
+    /// A paragraph.
+    Paragraph,
+}
 
 /// The whole report.
 #[must_use]
-pub fn render(planned: usize, findings: &[Finding<'_>], style: Style) -> String {
+pub fn render(planned: usize, findings: &[Finding<'_>], detail: Detail, style: Style) -> String {
     let mut text = String::new();
     for section in Section::ALL {
         let inside: Vec<_> = findings
             .iter()
-            .filter(|finding| section.has(finding))
+            .filter(|finding| Section::of(finding) == section)
             .collect();
         if inside.is_empty() {
             continue;
         }
         let title = format!("{} ({})", section.title(), inside.len());
         let _ = writeln!(text, "{}", style.mark(Mark::Heading, &title));
-        if matches!(section, Section::Skipped) {
-            skipped(&mut text, &inside, style);
-        } else {
-            for finding in inside {
-                entry(&mut text, finding, style);
+        for finding in &inside {
+            match (section, detail) {
+                (Section::Skipped, _) => {}
+                (_, Detail::Line) => line(&mut text, finding, style),
+                (_, Detail::Paragraph) => entry(&mut text, finding, style),
             }
+        }
+        if section == Section::Skipped {
+            skipped(&mut text, &inside, style);
         }
         text.push('\n');
     }
@@ -39,7 +55,7 @@ pub fn render(planned: usize, findings: &[Finding<'_>], style: Style) -> String 
 }
 
 /// The parts of the report, in order.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Section {
     False,
     Qualified,
@@ -70,44 +86,127 @@ impl Section {
         }
     }
 
-    fn has(self, finding: &Finding<'_>) -> bool {
-        match (self, &finding.result) {
-            (Self::Skipped, Outcome::Skipped(_)) | (Self::Broke, Outcome::Broke(_)) => true,
-            (section, Outcome::Judged { verdict, .. }) => matches!(
-                (section, verdict),
-                (Self::False, Verdict::False)
-                    | (Self::Qualified, Verdict::HoldsWithQualification)
-                    | (Self::Holds, Verdict::Holds)
-                    | (Self::Inconclusive, Verdict::Inconclusive { .. })
-            ),
-            _ => false,
+    /// By the verdict on the first node; a broken or skipped trial anywhere goes before.
+    fn of(finding: &Finding<'_>) -> Self {
+        match finding.standing() {
+            Standing::Broke => return Self::Broke,
+            Standing::Skipped => return Self::Skipped,
+            Standing::AsExpected | Standing::NotAsExpected => {}
+        }
+        match finding.headline().and_then(Trial::verdict) {
+            Some(Verdict::False) => Self::False,
+            Some(Verdict::HoldsWithQualification) => Self::Qualified,
+            Some(Verdict::Holds) => Self::Holds,
+            Some(Verdict::Inconclusive { .. }) | None => Self::Inconclusive,
         }
     }
 }
 
+/// The name of a claim in the colour of its verdict, padded.
+fn id(finding: &Finding<'_>, width: usize, style: Style) -> String {
+    let mark = finding.headline().and_then(Trial::verdict);
+    style.mark(
+        mark.map_or(Mark::Open, Mark::from),
+        &format!("{:width$}", finding.claim.id),
+    )
+}
+
+/// A claim in one line: its name, what was seen, and where that is different.
+fn line(text: &mut String, finding: &Finding<'_>, style: Style) {
+    let _ = write!(text, "  {}", id(finding, ID_WIDTH, style));
+    let seen = finding.headline().map(seen).unwrap_or_default();
+    let mut shown: String = seen.chars().take(SEEN_WIDTH).collect();
+    if shown.len() < seen.len() {
+        shown.push_str("...");
+    }
+    let _ = write!(text, "  {shown}");
+    for trial in finding.different() {
+        let node = trial.node.map(|node| node.to_string()).unwrap_or_default();
+        let word = match &trial.result {
+            Outcome::Judged { verdict, .. } => verdict.to_string(),
+            Outcome::Inapplicable(_) => continue,
+            Outcome::Skipped(_) => "skipped".to_owned(),
+            Outcome::Broke(reason) => format!("broke: {reason}"),
+        };
+        let _ = write!(
+            text,
+            "  {}",
+            style.mark(Mark::Faint, &format!("({node}: {word})"))
+        );
+    }
+    for trial in unexpected(finding) {
+        let node = trial
+            .node
+            .map_or_else(String::new, |node| format!(" on {node}"));
+        let wrong = format!("NOT AS EXPECTED{node} ({})", trial.claim.expected);
+        let _ = write!(text, "  {}", style.mark(Mark::Bad, &wrong));
+    }
+    text.push('\n');
+}
+
+fn unexpected<'a>(finding: &'a Finding<'_>) -> impl Iterator<Item = &'a Trial> {
+    let trials = finding.trials.iter();
+    trials.filter(|trial| trial.standing() == Some(Standing::NotAsExpected))
+}
+
 fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
-    let claim = finding.claim;
-    let id = |mark: Mark| style.mark(mark, claim.id.as_str());
-    match &finding.result {
-        Outcome::Judged { verdict, evidence } => {
-            let _ = write!(text, "  {}", id(verdict.into()));
-            if !verdict.is(finding.expected) {
-                let wrong = format!("NOT AS EXPECTED ({})", finding.expected);
-                let _ = write!(text, "  {}", style.mark(Mark::Bad, &wrong));
-            }
-            text.push('\n');
-            field(text, "said", &claim.statement);
-            let seen = telling(checks(claim, evidence));
-            field(text, "seen", &seen.join("; "));
-            match verdict {
-                Verdict::Inconclusive { reason } => field(text, "open", reason),
-                // What is as the documents say needs no reason here; `explain` has it.
-                Verdict::Holds => {}
-                _ => field(text, "why", &claim.why),
+    let _ = write!(text, "  {}", id(finding, 0, style));
+    for trial in unexpected(finding) {
+        let node = trial
+            .node
+            .map_or_else(String::new, |node| format!(" on {node}"));
+        let wrong = format!("NOT AS EXPECTED{node} ({})", trial.claim.expected);
+        let _ = write!(text, "  {}", style.mark(Mark::Bad, &wrong));
+    }
+    text.push('\n');
+    field(text, "said", &finding.claim.statement);
+    if let Some(trial) = finding.headline() {
+        field(text, "seen", &seen(trial));
+        match &trial.result {
+            Outcome::Judged {
+                verdict: Verdict::Inconclusive { reason },
+                ..
+            } => field(text, "open", reason),
+            // What is as the documents say needs no reason here; `explain` has it.
+            Outcome::Judged {
+                verdict: Verdict::Holds,
+                ..
+            } => {}
+            Outcome::Judged { .. } => field(text, "why", &trial.claim.why),
+            Outcome::Inapplicable(reason) | Outcome::Skipped(reason) | Outcome::Broke(reason) => {
+                field(text, "open", reason);
             }
         }
-        Outcome::Skipped(reason) | Outcome::Broke(reason) => {
-            let _ = writeln!(text, "  {}  {reason}", id(Mark::Open));
+    }
+    for trial in finding.different() {
+        let node = trial.node.map(|node| node.to_string()).unwrap_or_default();
+        field(text, &node, &difference(trial));
+    }
+}
+
+/// What is different on a node, and why.
+#[must_use]
+pub fn difference(trial: &Trial) -> String {
+    match &trial.result {
+        Outcome::Judged {
+            verdict: Verdict::Inconclusive { reason },
+            ..
+        } => format!("inconclusive: {reason}"),
+        Outcome::Judged { verdict, .. } => {
+            format!("{verdict}: {}. {}", seen(trial), trial.claim.why)
+        }
+        Outcome::Inapplicable(reason) => format!("not tried: {reason}"),
+        Outcome::Skipped(reason) => format!("skipped: {reason}"),
+        Outcome::Broke(reason) => format!("the lab broke: {reason}"),
+    }
+}
+
+/// What decides a trial.
+fn seen(trial: &Trial) -> String {
+    match &trial.result {
+        Outcome::Judged { evidence, .. } => telling(checks(&trial.claim, evidence)).join("; "),
+        Outcome::Inapplicable(reason) | Outcome::Skipped(reason) | Outcome::Broke(reason) => {
+            reason.clone()
         }
     }
 }
@@ -142,18 +241,23 @@ fn telling(checks: Vec<Check>) -> Vec<String> {
 
 /// Claims not run, under the reason that they share.
 fn skipped(text: &mut String, findings: &[&Finding<'_>], style: Style) {
-    let mut reasons: Vec<&str> = Vec::new();
-    for finding in findings {
-        if let Outcome::Skipped(reason) = &finding.result {
-            if !reasons.contains(&reason.as_str()) {
-                reasons.push(reason);
-            }
-        }
-    }
-    for reason in reasons {
-        let _ = writeln!(text, "  {}", style.mark(Mark::Open, reason));
+    let reason = |finding: &Finding<'_>| {
+        let mut trials = finding.trials.iter();
+        trials.find_map(|trial| match &trial.result {
+            Outcome::Skipped(reason) => Some(reason.clone()),
+            _ => None,
+        })
+    };
+    let mut reasons: Vec<_> = findings.iter().map(|finding| reason(finding)).collect();
+    let mut told = HashSet::new();
+    reasons.retain(|reason| told.insert(reason.clone()));
+    for shared in reasons {
+        let title = shared
+            .as_deref()
+            .unwrap_or("it says nothing about any node");
+        let _ = writeln!(text, "  {}", style.mark(Mark::Open, title));
         for finding in findings {
-            if matches!(&finding.result, Outcome::Skipped(other) if other == reason) {
+            if reason(finding) == shared {
                 let _ = writeln!(text, "      {}", finding.claim.id);
             }
         }
@@ -185,7 +289,7 @@ fn summary(text: &mut String, summary: Summary, findings: &[Finding<'_>], style:
     let count = |section: Section| {
         findings
             .iter()
-            .filter(|finding| section.has(finding))
+            .filter(|finding| Section::of(finding) == section)
             .count()
     };
     let _ = writeln!(
@@ -196,10 +300,18 @@ fn summary(text: &mut String, summary: Summary, findings: &[Finding<'_>], style:
         count(Section::Holds),
         count(Section::Inconclusive)
     );
-    for finding in findings
-        .iter()
-        .filter(|finding| finding.as_expected() == Some(false))
-    {
-        let _ = writeln!(text, "not as expected: {}", finding.claim.id);
+    for finding in findings {
+        if finding.standing() == Standing::NotAsExpected {
+            let nodes: Vec<_> = unexpected(finding)
+                .filter_map(|trial| trial.node)
+                .map(|node| node.to_string())
+                .collect();
+            let on = if nodes.is_empty() {
+                String::new()
+            } else {
+                format!(" (on {})", nodes.join(", "))
+            };
+            let _ = writeln!(text, "not as expected: {}{on}", finding.claim.id);
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(super) const ALL: &[Experiment] = &[
     Experiment {
         name: "mmap-alone",
         summary: "Maps the device, 64 pages of a file that are all in memory, and 64 pages of anonymous memory, and \
-                  counts the present page table entries before anything is touched.",
+                  counts the present page table entries before anything is touched, and the faults of the first load.",
         run: mmap_alone,
     },
     Experiment {
@@ -98,6 +98,8 @@ fn mmap_alone(fixture: &Fixture) -> Result<Evidence> {
         evidence.note(format!("{name}.present"), present(&mapping)?);
         let vma = procfs::vma(mapping.addr())?;
         evidence.note(format!("{name}.has-vma"), vma.is_some());
+        let faults = faults::count(&mapping, load_first)?.1;
+        evidence.note(format!("{name}.first-load-faults"), faults);
     }
     Ok(evidence)
 }

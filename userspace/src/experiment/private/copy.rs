@@ -43,15 +43,24 @@ pub(super) const ALL: &[Experiment] = &[
 fn first_write(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(0x6b)?;
-    evidence.note("kernel.pfn", frame(&fixture.device.map_shared()?)?);
+    kernels_page(fixture, &mut evidence)?;
     let request = Request::private(fixture.device.node());
     let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     a.map(&request)?;
     b.map(&request)?;
     evidence.note("before.a-pfn", Value::Pfn(a.page()?.pfn));
     evidence.note("before.b-pfn", Value::Pfn(b.page()?.pfn));
-    evidence.note("before.a-anonymous-kib", anonymous_kib(&mut a)?);
+    let before = a.vma()?;
+    evidence.note(
+        "before.a-anonymous-kib",
+        before.as_ref().map_or(0, |vma| vma.anonymous_kib),
+    );
+    evidence.note(
+        "before.a-offset",
+        Value::Addr(before.map_or(0, |vma| vma.offset)),
+    );
     evidence.note("read.faults", a.load(0, 1)?.faults);
+    evidence.note("read.a-pfn", Value::Pfn(a.page()?.pfn));
     evidence.note("first-store.faults", a.store(0, b"A")?);
     evidence.note("second-store.faults", a.store(1, b"A")?);
     evidence.note("after.a-pfn", Value::Pfn(a.page()?.pfn));
@@ -60,8 +69,19 @@ fn first_write(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("untouched.kernel", fixture.device.read(2, PAGE_SIZE - 2)?);
     b.store(0, b"B")?;
     evidence.note("after.b-pfn", Value::Pfn(b.page()?.pfn));
+    evidence.note("after.b-anonymous-kib", anonymous_kib(&mut b)?);
+    evidence.note("after.a-sees", a.load(0, 1)?.bytes);
+    evidence.note("a.stored", &b"A"[..]);
     lazy_first_write(&mut evidence)?;
     Ok(evidence)
+}
+
+/// Where the driver says that the buffer is.
+fn kernels_page(fixture: &Fixture, evidence: &mut Evidence) -> Result<()> {
+    let pfn = fixture.device.pfn(0)?;
+    evidence.note("kernel.pfn", Value::Pfn(Some(pfn)));
+    evidence.note("kernel.address", Value::Addr(pfn * PAGE_SIZE as u64));
+    Ok(())
 }
 
 fn anonymous_kib(actor: &mut Actor) -> Result<u64> {
@@ -89,31 +109,30 @@ fn frame(mapping: &Mapping) -> Result<Value> {
 fn populate_table(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(0x6b)?;
-    let shared = fixture.device.map_shared()?;
-    evidence.note("kernel.pfn", frame(&shared)?);
+    kernels_page(fixture, &mut evidence)?;
     let private = Request::private(fixture.device.node());
     let both = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
     for (prot_name, prot) in [("r", ProtFlags::PROT_READ), ("rw", both)] {
+        let mut row = |how: &str, mapping: &Mapping| {
+            evidence.note(format!("{how}.{prot_name}"), frame(mapping)?);
+            evidence.note(format!("{how}.{prot_name}-kib"), copied_kib(mapping)?);
+            Ok::<_, Error>(())
+        };
         let request = private.clone().prot(prot);
         let flagged = |flag| request.clone().flags(libc::MAP_PRIVATE | flag).map();
         let plain = request.map()?;
-        evidence.note(format!("plain.{prot_name}"), frame(&plain)?);
-        evidence.note(
-            format!("populate.{prot_name}"),
-            frame(&flagged(libc::MAP_POPULATE)?)?,
-        );
-        evidence.note(
-            format!("locked.{prot_name}"),
-            frame(&flagged(libc::MAP_LOCKED)?)?,
-        );
+        row("plain", &plain)?;
+        row("populate", &flagged(libc::MAP_POPULATE)?)?;
+        row("locked", &flagged(libc::MAP_LOCKED)?)?;
         plain
             .lock()
             .map_err(Error::call("mlock()", "a private mapping"))?;
-        evidence.note(format!("mlock.{prot_name}"), frame(&plain)?);
+        row("mlock", &plain)?;
     }
     let stored = private.map()?;
     stored.store(0, 1)?;
     evidence.note("stored.rw", frame(&stored)?);
+    evidence.note("stored.rw-kib", copied_kib(&stored)?);
     let early = private
         .clone()
         .flags(libc::MAP_PRIVATE | libc::MAP_POPULATE)
@@ -122,6 +141,11 @@ fn populate_table(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("refill.byte", vec![0x6c]);
     evidence.note("populated.sees", early.load_bytes(0, 1)?);
     Ok(evidence)
+}
+
+/// What is this process's own of a private mapping, in KiB.
+fn copied_kib(mapping: &Mapping) -> Result<u64> {
+    Ok(procfs::vma(mapping.addr())?.map_or(0, |vma| vma.anonymous_kib))
 }
 
 fn eight_private(fixture: &Fixture) -> Result<Evidence> {
@@ -136,15 +160,17 @@ fn eight_private(fixture: &Fixture) -> Result<Evidence> {
         mapper.store(0, &[number])?;
         mappers.push((number, mapper));
     }
-    let mut keeping = 0;
+    let (mut keeping, mut copied_kib) = (0, 0);
     let mut frames = std::collections::BTreeSet::new();
     for (number, mapper) in &mut mappers {
         keeping += u64::from(mapper.load(0, 1)?.bytes == [*number]);
         frames.extend(mapper.page()?.pfn);
+        copied_kib += anonymous_kib(mapper)?;
     }
     evidence.note("mappers.at-once", mappers.len() as u64);
     evidence.note("mappers.keeping-their-own", keeping);
     evidence.note("mappers.frames", frames.len() as u64);
+    evidence.note("mappers.copied-kib", copied_kib);
     evidence.note("kernel.after", fixture.device.read(0, 8)?);
     Ok(evidence)
 }

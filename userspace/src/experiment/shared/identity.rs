@@ -36,12 +36,15 @@ fn same_frame(fixture: &Fixture) -> Result<Evidence> {
     let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     a.map(&request)?;
     b.map(&request)?;
-    evidence.note("a.pfn", Value::Pfn(a.page()?.pfn));
-    evidence.note("b.pfn", Value::Pfn(b.page()?.pfn));
+    // A fault may have to bring the page in; what is counted is what stores cost after that.
+    evidence.note("a.first-faults", a.store(0, &[0])?);
     evidence.note("a.stores", PAGE_SIZE as u64);
     evidence.note("a.faults", a.store(0, &[0x61; PAGE_SIZE])?);
     evidence.note("b.seen", b.load(PAGE_SIZE - 2, 2)?.bytes);
     evidence.note("a.stored", vec![0x61, 0x61]);
+    evidence.note("kernel.pfn", Value::Pfn(Some(fixture.device.pfn(0)?)));
+    evidence.note("a.pfn", Value::Pfn(a.page()?.pfn));
+    evidence.note("b.pfn", Value::Pfn(b.page()?.pfn));
     let flags = b.vma()?.map(|vma| vma.flags).unwrap_or_default();
     evidence.note("b.vmflags", flags);
     Ok(evidence)

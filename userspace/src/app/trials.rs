@@ -1,0 +1,146 @@
+//! Trials: claims put to the test as the command line says.
+
+use std::path::Path;
+
+use super::claims::{catalogue, refused, select};
+use super::results::{self, Ktap};
+use super::{Failure, print};
+use crate::boot::Boot;
+use crate::catalogue::Catalogue;
+use crate::cli::{Cli, Observe, Run};
+use crate::device::Device;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::experiment::{self, Experiment};
+use crate::fixture::Fixture;
+use crate::record::Records;
+use crate::report::style::Style;
+use crate::report::terminal::{self, Detail};
+use crate::report::{explanation, json, junit};
+use crate::run::{self, Finding, Standing, Summary};
+use crate::surroundings::Surroundings;
+
+/// One fixture for each node, in the order of the command line.
+fn fixtures(cli: &Cli, boot: Boot, recorded: Option<&Path>) -> Result<Vec<Fixture>, Error> {
+    let records = match recorded {
+        None => Records::default(),
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map_err(Error::file("read", file))?;
+            Records::parse(&text)?
+        }
+    };
+    let mut devices = cli.device.iter().map(Device::new);
+    let Some(first) = devices.next() else {
+        return Ok(Vec::new());
+    };
+    let first = Fixture::new(first)?.in_boot(boot, records);
+    let others: Vec<_> = devices.map(|device| first.with_device(device)).collect();
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
+/// `mmapdemo run`.
+pub(super) fn test(cli: &Cli, options: &Run) -> Result<ExitCode, Failure> {
+    let experiments = experiment::all();
+    let catalogue = catalogue(cli, &experiments)?;
+    let claims = select(cli, &catalogue, &options.ids)?;
+    let fixtures = fixtures(cli, Boot::Main, options.recorded.as_deref())?;
+    let ktap = options.ktap.as_deref();
+    let mut ktap = ktap
+        .map(|file| Ktap::begin(file, claims.len()))
+        .transpose()?;
+    if let Some(first) = fixtures.first() {
+        let surroundings = Surroundings::look(&first.device)
+            .map_err(Error::call("uname(2)", "the running kernel"))?;
+        print(&format!("{surroundings}\n"))?;
+    }
+    let mut lost = None;
+    let findings = run::run(&claims, &experiments, &fixtures, |finding| {
+        let Some(ktap) = &mut ktap else { return };
+        lost = lost.take().or_else(|| ktap.add(finding).err());
+    });
+    if let Some(error) = lost {
+        return Err(error.into());
+    }
+    write_reports(options, &catalogue, &experiments, &fixtures, &findings)?;
+    let detail = if options.details || !options.ids.is_empty() {
+        Detail::Paragraph
+    } else {
+        Detail::Line
+    };
+    let style = Style::for_stdout(cli.color);
+    print(&terminal::render(claims.len(), &findings, detail, style))?;
+    Ok(Summary::of(claims.len(), &findings).into())
+}
+
+fn write_reports(
+    options: &Run,
+    catalogue: &Catalogue,
+    experiments: &[&Experiment],
+    fixtures: &[Fixture],
+    findings: &[Finding<'_>],
+) -> Result<(), Error> {
+    let release = fixtures.first().map_or("", |first| &first.release);
+    let unwritable = |file: &Path, error: String| Error::Garbled {
+        what: format!("the report for {}", file.display()),
+        detail: error,
+    };
+    if let Some(file) = &options.json {
+        let report = json::render(release, catalogue, experiments, findings);
+        let report = report.map_err(|error| unwritable(file, error.to_string()))?;
+        results::write(file, &(report + "\n"))?;
+    }
+    if let Some(file) = &options.junit {
+        let report = junit::render(release, catalogue, findings);
+        let report = report.map_err(|error| unwritable(file, error.to_string()))?;
+        results::write(file, &report)?;
+    }
+    Ok(())
+}
+
+/// `mmapdemo observe`.
+pub(super) fn observe(cli: &Cli, options: &Observe) -> Result<ExitCode, Failure> {
+    let experiments = experiment::all();
+    let catalogue = catalogue(cli, &experiments)?;
+    let claims = select(cli, &catalogue, &options.ids)?;
+    let fixtures = fixtures(cli, options.boot, None)?;
+    run::observe(&claims, &experiments, &fixtures, |record| {
+        print(&record.to_line()?)
+    })?;
+    Ok(ExitCode::AsExpected)
+}
+
+/// `mmapdemo requirements`.
+pub(super) fn requirements(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
+    let catalogue = catalogue(cli, &experiment::all())?;
+    let claims = select(cli, &catalogue, ids)?;
+    let mut needs: Vec<_> = claims.iter().flat_map(|claim| &claim.needs).collect();
+    needs.sort();
+    needs.dedup();
+    let lines: String = needs.iter().map(|need| need.requirement() + "\n").collect();
+    print(&lines)?;
+    Ok(ExitCode::AsExpected)
+}
+
+/// `mmapdemo explain`.
+pub(super) fn explain(cli: &Cli, id: &str) -> Result<ExitCode, Failure> {
+    let experiments = experiment::all();
+    let catalogue = catalogue(cli, &experiments)?;
+    let claim = catalogue.find(id).map_err(|error| refused(cli, error))?;
+    let fixtures = fixtures(cli, Boot::Main, None)?;
+    let findings = run::run(&[claim], &experiments, &fixtures, |_| {});
+    let mut named = experiments.iter();
+    let experiment = named.find(|experiment| experiment.name == claim.experiment);
+    let style = Style::for_stdout(cli.color);
+    for finding in &findings {
+        print(&explanation::render(finding, experiment.copied(), style))?;
+    }
+    // To explain a claim that cannot be tried here is no failure.
+    let skipped = findings
+        .iter()
+        .all(|finding| finding.standing() == Standing::Skipped);
+    Ok(if skipped {
+        ExitCode::AsExpected
+    } else {
+        Summary::of(1, &findings).into()
+    })
+}
