@@ -1,7 +1,7 @@
 //! Bytes: several of a mapping's, loaded or stored one by one.
 
 use crate::error::Result;
-use crate::sys::Mapping;
+use crate::sys::{Mapping, PAGE_SIZE};
 
 impl Mapping {
     /// Reads bytes one by one.
@@ -25,5 +25,27 @@ impl Mapping {
             .iter()
             .enumerate()
             .try_for_each(|(index, byte)| self.store(offset + index, *byte))
+    }
+
+    /// Reads the first byte of each page.
+    ///
+    /// # Errors
+    ///
+    /// Never, as all of them lie inside.
+    pub fn load_pages(&self) -> Result<()> {
+        (0..self.len())
+            .step_by(PAGE_SIZE)
+            .try_for_each(|offset| self.load(offset).map(drop))
+    }
+
+    /// Writes the first byte of each page.
+    ///
+    /// # Errors
+    ///
+    /// Never, as all of them lie inside.
+    pub fn store_pages(&self, value: u8) -> Result<()> {
+        (0..self.len())
+            .step_by(PAGE_SIZE)
+            .try_for_each(|offset| self.store(offset, value))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -185,6 +186,18 @@ impl MemFile {
         file.set_len(len as u64)
             .map_err(Error::file("size", &path))?;
         Ok(Self { file, path })
+    }
+
+    /// A file of `len` bytes, all of them 1, all of whose pages are in memory.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made or written.
+    pub fn filled(len: usize) -> Result<Self> {
+        let file = Self::new(len)?;
+        let written = file.file.write_all_at(&vec![1; len], 0);
+        written.map_err(Error::file("write", &file.path))?;
+        Ok(file)
     }
 
     /// The path under which any process of this user opens it anew, see `proc_pid_fd(5)`.

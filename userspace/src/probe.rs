@@ -13,6 +13,9 @@ use crate::process::{End, Process, readable};
 use crate::sys::{FAULTED, REPORT_LEN};
 use crate::turn::TURN;
 
+/// The machine code of a function that returns 42: `mov eax, 42; ret`.
+pub const RETURN_42: [u8; 6] = [0xb8, 42, 0, 0, 0, 0xc3];
+
 /// How to touch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::fs::FileExt;
 
-use procfs_core::process::{MemoryMap, MemoryMaps, PageInfo};
-use procfs_core::{FromBufRead, process::MemoryPageFlags};
+use procfs_core::process::{MMapPath, MemoryMap, MemoryMaps, PageInfo, Status};
+use procfs_core::{FromBufRead, Meminfo, process::MemoryPageFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::sys::PAGE_SIZE;
+use crate::sys::{Mapping, PAGE_SIZE};
 
 /// The page table's entry for one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,12 +30,22 @@ pub struct Vma {
     /// Where in the object it starts, in bytes; of a private mapping made by `remap_pfn_range()`, the physical
     /// address instead (mm/memory.c `get_remap_pgoff()`, 7.3).
     pub offset: u64,
+    /// What may be done, and whether it is shared: `rw-s`.
+    pub mode: String,
+    /// The device of the file behind it, major and minor number in hexadecimal: `00:01`.
+    pub device: String,
+    /// The inode of the file behind it; 0 if there is none.
+    pub inode: u64,
+    /// The file behind it, or the kernel's word for what it is; empty for plain anonymous memory.
+    pub name: String,
     /// `VmFlags`, in the kernel's two-letter words.
     pub flags: Vec<String>,
     /// Resident memory, in KiB.
     pub rss_kib: u64,
     /// Resident memory that belongs to no file, in KiB.
     pub anonymous_kib: u64,
+    /// What of that is in huge pages, in KiB.
+    pub huge_kib: u64,
 }
 
 const PAGEMAP: &str = "/proc/self/pagemap";
@@ -89,19 +99,23 @@ fn parse_page(entry: &[u8]) -> Page {
     }
 }
 
+/// How many pages of the mapping are in this process's page table.
+///
+/// # Errors
+///
+/// If `/proc/self/pagemap` cannot be read.
+pub fn present(mapping: &Mapping) -> Result<u64> {
+    let pages = pages(mapping.addr(), mapping.len() / PAGE_SIZE)?;
+    Ok(pages.iter().filter(|page| page.pfn.is_some()).count() as u64)
+}
+
 /// The VMA of this process around `addr`; `None` if nothing is mapped there.
 ///
 /// # Errors
 ///
 /// If `/proc/self/smaps` cannot be read.
 pub fn vma(addr: usize) -> Result<Option<Vma>> {
-    let smaps = File::open(SMAPS).map_err(Error::file("open", SMAPS))?;
-    let maps =
-        MemoryMaps::from_buf_read(BufReader::new(smaps)).map_err(|error| Error::Garbled {
-            what: SMAPS.to_owned(),
-            detail: error.to_string(),
-        })?;
-    Ok(vma_around(&maps, addr as u64))
+    Ok(vma_around(&read(SMAPS)?, addr as u64))
 }
 
 fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
@@ -113,9 +127,74 @@ fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
         start: map.address.0,
         end: map.address.1,
         offset: map.offset,
+        mode: map.perms.as_str(),
+        device: format!("{:02x}:{:02x}", map.dev.0, map.dev.1),
+        inode: map.inode,
+        name: name(&map.pathname),
         flags: flags.map(|(name, _)| name.to_lowercase()).collect(),
         rss_kib: kib("Rss"),
         anonymous_kib: kib("Anonymous"),
+        huge_kib: kib("AnonHugePages"),
+    })
+}
+
+/// As `/proc/PID/maps` has it.
+fn name(path: &MMapPath) -> String {
+    match path {
+        MMapPath::Anonymous => String::new(),
+        MMapPath::Path(path) => path.display().to_string(),
+        MMapPath::Vsys(key) => format!("/SYSV{key:08x} (deleted)"),
+        MMapPath::Other(word) => format!("[{word}]"),
+        word => format!("[{}]", format!("{word:?}").to_lowercase()),
+    }
+}
+
+/// Memory that is promised, and how much may be; see `proc_meminfo(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// What the kernel has to give, in bytes.
+    pub total: u64,
+    /// Swap space, in bytes.
+    pub swap: u64,
+    /// `Committed_AS`: what has been promised, in bytes.
+    pub committed: u64,
+    /// `CommitLimit`: what may be promised in overcommit mode 2, in bytes.
+    pub limit: u64,
+}
+
+const MEMINFO: &str = "/proc/meminfo";
+const STATUS: &str = "/proc/self/status";
+
+/// The memory of this machine.
+///
+/// # Errors
+///
+/// If `/proc/meminfo` cannot be read.
+pub fn memory() -> Result<Memory> {
+    let memory: Meminfo = read(MEMINFO)?;
+    Ok(Memory {
+        total: memory.mem_total,
+        swap: memory.swap_total,
+        committed: memory.committed_as,
+        limit: memory.commit_limit.unwrap_or(0),
+    })
+}
+
+/// `VmLck`: what this process has locked into memory, in KiB.
+///
+/// # Errors
+///
+/// If `/proc/self/status` cannot be read.
+pub fn locked_kib() -> Result<u64> {
+    let status: Status = read(STATUS)?;
+    Ok(status.vmlck.unwrap_or(0))
+}
+
+fn read<T: FromBufRead>(path: &'static str) -> Result<T> {
+    let file = File::open(path).map_err(Error::file("open", path))?;
+    T::from_buf_read(BufReader::new(file)).map_err(|error| Error::Garbled {
+        what: path.to_owned(),
+        detail: error.to_string(),
     })
 }
 
@@ -133,6 +212,7 @@ mod tests {
         assert_eq!((vma.start, vma.end), (0x7f2a_1c00_0000, 0x7f2a_1c00_1000));
         assert_eq!(vma.flags, ["rd", "wr", "mr", "mw", "me", "de", "ac", "mm"]);
         assert_eq!((vma.rss_kib, vma.anonymous_kib), (4, 4));
+        assert_eq!((vma.mode.as_str(), vma.device.as_str()), ("rw-p", "00:06"));
         assert_eq!(vma_around(&maps, 0x1000), None);
     }
 

@@ -23,6 +23,9 @@ use crate::map_call::MapCall;
 /// The size of a page on x86-64, and of the device's buffer.
 pub const PAGE_SIZE: usize = 4096;
 
+/// The first address of the kernel's half, `Documentation/arch/x86/x86_64/mm.rst`: no user memory is there.
+const KERNEL_HALF: usize = 1 << 63;
+
 /// A mapped range that is unmapped when dropped.
 ///
 /// # Invariants
@@ -73,7 +76,28 @@ impl Mapping {
         })
     }
 
-    /// Replaces the page at `offset` by what the call maps there (`MAP_FIXED`).
+    /// Makes the call with an address: a wish, or with `MAP_FIXED_NOREPLACE`, beside `MAP_FIXED` or
+    /// not, a condition. `MAP_FIXED` by itself only where the kernel's half of the addresses is.
+    ///
+    /// # Errors
+    ///
+    /// What `mmap(2)` says; `ENOTSUP` for `MAP_FIXED` by itself anywhere else, which is for
+    /// [`Mapping::replace_page`] to choose.
+    pub fn placed(addr: usize, call: MapCall, fd: Option<BorrowedFd<'_>>) -> Result<Self, Errno> {
+        let fixed = call.flags & (libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE);
+        if fixed == libc::MAP_FIXED && addr < KERNEL_HALF {
+            return Err(Errno::ENOTSUP);
+        }
+        let start = Self::call(ptr::with_exposed_provenance_mut(addr), call, fd)?;
+        // INVARIANT: As in `new`; and a range that is a condition is free, or refused (since 4.17).
+        Ok(Self {
+            start,
+            len: call.len.next_multiple_of(PAGE_SIZE),
+            memmap2: None,
+        })
+    }
+
+    /// Replaces the page at `offset` by what the call maps there (`MAP_FIXED`), and returns its address.
     ///
     /// # Errors
     ///
@@ -83,7 +107,7 @@ impl Mapping {
         offset: usize,
         call: MapCall,
         fd: Option<BorrowedFd<'_>>,
-    ) -> Result<(), Errno> {
+    ) -> Result<usize, Errno> {
         if self.check(offset, PAGE_SIZE).is_err() || call.len > PAGE_SIZE {
             return Err(Errno::ERANGE);
         }
@@ -93,7 +117,7 @@ impl Mapping {
             ..call
         };
         // INVARIANT: The bounds check keeps the new page inside the range of `self`, which stays mapped.
-        Self::call(at, call, fd).map(drop)
+        Self::call(at, call, fd).map(|start| start.as_ptr().expose_provenance())
     }
 
     fn call(
@@ -107,9 +131,10 @@ impl Mapping {
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<NonNull<u8>, Errno> {
         let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
-        // SAFETY: `new` gives no address and no flag that fixes it, so the kernel takes a free range.
-        // `replace_page` gives a page inside its own mapping, and its `&mut self` shows that `word` and
-        // `long` have lent no reference into it.
+        // SAFETY: `new` gives no address and no flag that fixes it, so the kernel takes a free range; so
+        // does `placed`, whose flags, if they fix the address, forbid to replace what is there, or whose
+        // address is not a user's. `replace_page` gives a page inside its own mapping, and its
+        // `&mut self` shows that `word` and `long` have lent no reference into it.
         let start = unsafe { libc::mmap(addr, len, prot.bits(), flags, fd, offset) };
         if start == libc::MAP_FAILED {
             return Err(Errno::last());
@@ -331,6 +356,39 @@ impl Mapping {
         // SAFETY: Nothing that the type promises depends on `MS_INVALIDATE` or the other flags.
         unsafe { mman::msync(self.start.cast(), self.len, flags) }
     }
+
+    /// Splits the range in two; what is left in `self` ends at `at`, which is rounded up to pages.
+    ///
+    /// # Errors
+    ///
+    /// If `at` lies outside, or memmap2 owns the mapping (see [`Mapping::shared`]).
+    pub fn split_off(&mut self, at: usize) -> Result<Self> {
+        let at = at.next_multiple_of(PAGE_SIZE);
+        let (outside, start) = (self.memmap2.is_some(), self.at(at, 0)?);
+        let rest = match NonNull::new(start) {
+            Some(start) if !outside => Self {
+                start,
+                len: self.len - at,
+                memmap2: None,
+            },
+            _ => return Err(Error::call("split_off()", "memmap2's")(Errno::ENOTSUP)),
+        };
+        // INVARIANT: Each page belongs to one of the two from now on.
+        self.len = at;
+        Ok(rest)
+    }
+
+    /// `mseal(2)` of the whole range, which can then be neither unmapped nor replaced until the process
+    /// ends.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn seal(&self) -> Result<(), Errno> {
+        let (start, len) = (self.addr(), self.len);
+        // SAFETY: Sealing takes rights away from later calls; the bytes stay as they are.
+        Errno::result(unsafe { libc::syscall(libc::SYS_mseal, start, len, 0) }).map(drop)
+    }
 }
 
 /// Copies between the mapping and a file that the kernel makes, faulting on its behalf where it must.
@@ -452,6 +510,15 @@ impl Sacrifice {
         // but the report's descriptor, or a shared mapping, whose bytes may change at any time.
         unsafe { asm!("mov [{}], {}", in(reg) addr, in(reg_byte) value) };
         report(0, 0, value.into(), 0)
+    }
+
+    /// Reads a byte from any address and goes on, if nothing is wrong with that.
+    #[must_use]
+    pub fn peek(&self, addr: usize) -> u8 {
+        let value: u8;
+        // SAFETY: As in `load`; reading changes no memory that the program knows of.
+        unsafe { asm!("mov {}, [{}]", out(reg_byte) value, in(reg) addr, options(readonly)) };
+        value
     }
 
     /// Jumps to any address as to a C function without arguments.

@@ -44,18 +44,6 @@ pub(super) const ALL: &[Experiment] = &[
 const NR_PAGES: usize = 64;
 const LEN: usize = NR_PAGES * PAGE_SIZE;
 
-fn load_all(mapping: &Mapping) -> Result<()> {
-    (0..mapping.len())
-        .step_by(PAGE_SIZE)
-        .try_for_each(|offset| mapping.load(offset).map(drop))
-}
-
-fn store_all(mapping: &Mapping) -> Result<()> {
-    (0..mapping.len())
-        .step_by(PAGE_SIZE)
-        .try_for_each(|offset| mapping.store(offset, 1))
-}
-
 fn load_first(mapping: &Mapping) -> Result<()> {
     mapping.load(0).map(drop)
 }
@@ -68,23 +56,9 @@ fn load_second_page(mapping: &Mapping) -> Result<()> {
     mapping.load(PAGE_SIZE).map(drop)
 }
 
-/// A file all of whose pages are in the page cache.
-fn cached_file() -> Result<MemFile> {
-    let file = MemFile::new(LEN)?;
-    let content = vec![1; LEN];
-    let written = std::os::unix::fs::FileExt::write_all_at(file.file(), &content, 0);
-    written.map_err(Error::file("write", file.path()))?;
-    Ok(file)
-}
-
-fn present(mapping: &Mapping) -> Result<u64> {
-    let pages = procfs::pages(mapping.addr(), mapping.len() / PAGE_SIZE)?;
-    Ok(pages.iter().filter(|page| page.pfn.is_some()).count() as u64)
-}
-
 fn mmap_alone(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
-    let file = cached_file()?;
+    let file = MemFile::filled(LEN)?;
     let device = fixture.device.map_shared()?;
     let cached = Request::shared(file.path()).len(LEN).map()?;
     let anonymous = Request::anonymous(libc::MAP_PRIVATE).len(LEN).map()?;
@@ -95,7 +69,7 @@ fn mmap_alone(fixture: &Fixture) -> Result<Evidence> {
     ];
     for (name, mapping) in mappings {
         evidence.note(format!("{name}.pages"), (mapping.len() / PAGE_SIZE) as u64);
-        evidence.note(format!("{name}.present"), present(&mapping)?);
+        evidence.note(format!("{name}.present"), procfs::present(&mapping)?);
         let vma = procfs::vma(mapping.addr())?;
         evidence.note(format!("{name}.has-vma"), vma.is_some());
         let faults = faults::count(&mapping, load_first)?.1;
@@ -108,10 +82,10 @@ fn lazy_load(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let file = MemFile::new(LEN)?;
     let mapping = Request::shared(file.path()).len(LEN).map()?;
-    evidence.note("mapped.present", present(&mapping)?);
+    evidence.note("mapped.present", procfs::present(&mapping)?);
     evidence.note("mapped.kib", kib(&file)?);
     evidence.note("touched.faults", faults::count(&mapping, load_first)?.1);
-    evidence.note("touched.present", present(&mapping)?);
+    evidence.note("touched.present", procfs::present(&mapping)?);
     evidence.note("touched.kib", kib(&file)?);
 
     let file = MemFile::new(LEN)?;
@@ -120,7 +94,7 @@ fn lazy_load(fixture: &Fixture) -> Result<Evidence> {
         .len(LEN)
         .flags(populate)
         .map()?;
-    evidence.note("populated.present", present(&populated)?);
+    evidence.note("populated.present", procfs::present(&populated)?);
     evidence.note("populated.kib", kib(&file)?);
 
     let device = fixture.device.map_shared()?;
@@ -145,7 +119,7 @@ fn kib(file: &MemFile) -> Result<u64> {
 
 fn first_access(_: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
-    let file = cached_file()?;
+    let file = MemFile::filled(LEN)?;
     let mapping = Request::shared(file.path()).len(LEN).map()?;
     evidence.note("file.first-load", faults::count(&mapping, load_first)?.1);
     evidence.note("file.second-load", faults::count(&mapping, load_first)?.1);
@@ -181,21 +155,21 @@ fn first_access(_: &Fixture) -> Result<Evidence> {
 fn faults_per_page(_: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     evidence.note("touched.pages", NR_PAGES as u64);
-    let file = cached_file()?;
+    let file = MemFile::filled(LEN)?;
     let request = Request::shared(file.path()).len(LEN);
     evidence.note(
         "cached.store-faults",
-        faults::count(&request.map()?, store_all)?.1,
+        faults::count(&request.map()?, |it| it.store_pages(1))?.1,
     );
     evidence.note(
         "cached.load-faults",
-        faults::count(&request.map()?, load_all)?.1,
+        faults::count(&request.map()?, Mapping::load_pages)?.1,
     );
     let sparse = MemFile::new(LEN)?;
     let request = Request::shared(sparse.path()).len(LEN);
     evidence.note(
         "missing.load-faults",
-        faults::count(&request.map()?, load_all)?.1,
+        faults::count(&request.map()?, Mapping::load_pages)?.1,
     );
     Ok(evidence)
 }

@@ -10,7 +10,7 @@ use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
-use crate::probe::{Access, touch};
+use crate::probe::{Access, RETURN_42, touch};
 use crate::process::Process;
 use crate::procfs;
 use crate::sys::{Mapping, PAGE_SIZE};
@@ -208,8 +208,6 @@ fn guard_pages(fixture: &Fixture) -> Result<Evidence> {
 }
 
 fn execute(fixture: &Fixture) -> Result<Evidence> {
-    /// `mov eax, 42; ret`.
-    const RETURN_42: [u8; 6] = [0xb8, 42, 0, 0, 0, 0xc3];
     let mut evidence = Evidence::new();
     let mut mapping = fixture.device.map_shared()?;
     mapping.store_bytes(0, &RETURN_42)?;
