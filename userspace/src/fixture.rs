@@ -8,6 +8,7 @@ use nix::unistd::Pid;
 use crate::boot::Boot;
 use crate::claim::Setting;
 use crate::device::Device;
+use crate::disk::{self, Disk, LazyDisk};
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::record::Records;
@@ -27,6 +28,8 @@ pub struct Fixture {
     /// `uname -r`.
     pub release: String,
     records: Rc<Records>,
+    disk: Rc<LazyDisk>,
+    cut_disk: Rc<LazyDisk>,
 }
 
 impl Fixture {
@@ -48,6 +51,8 @@ impl Fixture {
             records: Rc::default(),
             cpus: (0..CpuSet::count()).filter(is_allowed).collect(),
             release: uname.release().to_string_lossy().into_owned(),
+            disk: Rc::new(LazyDisk::new(disk::SCRATCH)),
+            cut_disk: Rc::new(LazyDisk::new(disk::CUT)),
         })
     }
 
@@ -77,6 +82,30 @@ impl Fixture {
     pub fn recorded(&self, boot: Boot, experiment: &str) -> Option<&Evidence> {
         let of = |node| self.records.find(boot, experiment, node);
         of(self.strategy).or_else(|| of(None))
+    }
+
+    /// An ext4 on a block device, mounted when it is first asked for and unmounted at the end.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or if it cannot be mounted.
+    pub fn disk(&self) -> Result<&Disk> {
+        self.disk.get()
+    }
+
+    /// The disk that was attached when the power was cut, or will be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Fixture::disk`].
+    pub fn cut_disk(&self) -> Result<&Disk> {
+        self.cut_disk.get()
+    }
+
+    /// Why there is no disk, or `None` if there is.
+    #[must_use]
+    pub fn disk_missing(&self) -> Option<String> {
+        self.disk.missing()
     }
 
     /// What decides which verdict is expected.

@@ -29,6 +29,7 @@ pub mod catalogue;
 pub mod claim;
 pub mod cli;
 pub mod device;
+pub mod disk;
 pub mod errand;
 pub mod error;
 pub mod evidence;

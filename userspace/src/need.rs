@@ -17,6 +17,8 @@ pub enum Need {
     Device,
     /// Frame numbers in `/proc/PID/pagemap`, which only `CAP_SYS_ADMIN` may see (proc(5)).
     Pagemap,
+    /// A block device with an ext4 of its own.
+    Disk,
     /// Two processes that really run at the same time.
     TwoCpus,
     /// Two boots of one disk, the first of which lost its power.
@@ -47,6 +49,7 @@ impl Need {
         match self {
             Self::Device => "device".to_owned(),
             Self::Pagemap => "pagemap".to_owned(),
+            Self::Disk => "disk".to_owned(),
             Self::TwoCpus => "two-cpus".to_owned(),
             Self::PowerCut => format!("boot {}", Boot::PowerCut),
             Self::SmallMemory => format!("boot {}", Boot::SmallMemory),
@@ -60,6 +63,7 @@ impl Need {
     pub fn unmet(self, fixture: &Fixture) -> Option<String> {
         match self {
             Self::Device => fixture.device.unusable(),
+            Self::Disk => fixture.disk_missing(),
             Self::Pagemap => no_frame_numbers(),
             Self::TwoCpus if fixture.cpus.len() < 2 => {
                 Some("one CPU: nothing happens at the same time".to_owned())
@@ -91,6 +95,7 @@ impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Device => "the device",
+            Self::Disk => "a disk",
             Self::Pagemap => "pagemap as root",
             Self::TwoCpus => "two CPUs",
             Self::PowerCut => "a power cut",
