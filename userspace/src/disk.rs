@@ -1,8 +1,9 @@
 //! Disk: an ext4 file system on a block device of its own, mounted for as long as somebody needs it.
 
 use std::cell::OnceCell;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::BufReader;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,52 @@ impl Disk {
         let object = self.dir.display().to_string();
         umount2(&self.dir, MntFlags::empty()).map_err(Error::call("umount2()", object))?;
         self.attach()
+    }
+}
+
+/// A file on a disk, removed when dropped.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl DiskFile {
+    /// The path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file itself, open for reading and writing.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+}
+
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        // It vanishes with the disk otherwise.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+impl Disk {
+    /// A new file with this content, which has reached the disk already.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made, written or synchronised.
+    pub fn file(&self, name: &str, content: &[u8]) -> Result<DiskFile> {
+        let path = self.dir.join(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true);
+        let file = options.open(&path).map_err(Error::file("make", &path))?;
+        file.write_all_at(content, 0)
+            .map_err(Error::file("write", &path))?;
+        file.sync_all().map_err(Error::file("synchronise", &path))?;
+        Ok(DiskFile { file, path })
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::ProtFlags;
 use serde::{Deserialize, Serialize};
@@ -175,7 +176,11 @@ impl MemFile {
     ///
     /// If it cannot be made.
     pub fn new(len: usize) -> Result<Self> {
-        let fd = memfd_create(c"mmapdemo", MFdFlags::MFD_CLOEXEC)
+        Self::with(len, MFdFlags::MFD_CLOEXEC)
+    }
+
+    fn with(len: usize, flags: MFdFlags) -> Result<Self> {
+        let fd = memfd_create(c"mmapdemo", flags)
             .map_err(Error::call("memfd_create()", "a file in memory"))?;
         let file = File::from(fd);
         let path = PathBuf::from(format!(
@@ -186,6 +191,21 @@ impl MemFile {
         file.set_len(len as u64)
             .map_err(Error::file("size", &path))?;
         Ok(Self { file, path })
+    }
+
+    /// A file of `len` zero bytes that can never become shorter, `F_ADD_SEALS(2const)`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be made or sealed.
+    pub fn unshrinkable(len: usize) -> Result<Self> {
+        let file = Self::with(len, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let seal = FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_SHRINK);
+        fcntl(&file.file, seal).map_err(Error::call(
+            "fcntl(F_SEAL_SHRINK)",
+            file.path.display().to_string(),
+        ))?;
+        Ok(file)
     }
 
     /// A file of `len` bytes, all of them 1, all of whose pages are in memory.

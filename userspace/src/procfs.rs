@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::fs::FileExt;
 
-use procfs_core::process::{MMapPath, MemoryMap, MemoryMaps, PageInfo, Status};
-use procfs_core::{FromBufRead, Meminfo, process::MemoryPageFlags};
+use procfs_core::process::{Io, MMapPath, MemoryMap, MemoryMaps, PageInfo, Status};
+use procfs_core::{FromBufRead, FromRead, Meminfo, process::MemoryPageFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -160,6 +160,46 @@ pub struct Memory {
     pub committed: u64,
     /// `CommitLimit`: what may be promised in overcommit mode 2, in bytes.
     pub limit: u64,
+}
+
+/// What this process has read and written by system calls, see `proc_pid_io(5)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transferred {
+    /// Bytes that calls such as `read(2)` have brought.
+    pub read: u64,
+    /// Bytes that calls such as `write(2)` have taken.
+    pub written: u64,
+    /// Bytes that looking at these numbers brought; the next look counts them.
+    look: u64,
+}
+
+impl Transferred {
+    /// What has been added to `before`, without the look at the numbers.
+    #[must_use]
+    pub fn since(self, before: Self) -> (u64, u64) {
+        let read = self.read.saturating_sub(before.read + before.look);
+        (read, self.written.saturating_sub(before.written))
+    }
+}
+
+const IO: &str = "/proc/self/io";
+
+/// What this process has read and written by system calls so far.
+///
+/// # Errors
+///
+/// If `/proc/self/io` cannot be read.
+pub fn transferred() -> Result<Transferred> {
+    let text = std::fs::read_to_string(IO).map_err(Error::file("read", IO))?;
+    let io = Io::from_read(text.as_bytes()).map_err(|error| Error::Garbled {
+        what: IO.to_owned(),
+        detail: error.to_string(),
+    })?;
+    Ok(Transferred {
+        read: io.rchar,
+        written: io.wchar,
+        look: text.len() as u64,
+    })
 }
 
 const MEMINFO: &str = "/proc/meminfo";

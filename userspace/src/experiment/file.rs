@@ -2,4 +2,8 @@
 
 use crate::experiment::Experiment;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[];
+mod content;
+mod end;
+mod growth;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[content::ALL, end::ALL, growth::ALL];
