@@ -53,6 +53,7 @@ pub mod strategy;
 pub mod surroundings;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;
+pub mod sysctl;
 pub mod turn;
 #[path = "../../driver/uapi.rs"]
 #[expect(

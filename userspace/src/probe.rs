@@ -4,13 +4,15 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::mman::ProtFlags;
 use nix::unistd::pipe2;
 
 use crate::error::{Error, Result};
-use crate::evidence::{Fault, Touch};
+use crate::evidence::{CallEnd, Fault, Touch};
 use crate::process::{End, Process, readable};
-use crate::sys::{FAULTED, REPORT_LEN};
+use crate::sys::{FAULTED, REPORT_LEN, Sacrifice};
 use crate::turn::TURN;
 
 /// The machine code of a function that returns 42: `mov eax, 42; ret`.
@@ -33,12 +35,17 @@ pub enum Access {
 ///
 /// If the child cannot be made or ends without a report.
 pub fn touch(addr: usize, access: Access) -> Result<Touch> {
-    let (hear, say) = pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a probe"))?;
-    let child = Process::sacrifice("the probe", say, |sacrifice| match access {
+    let what = format!("it reported {access:?} at {addr:#x}");
+    in_child(&what, |sacrifice| match access {
         Access::Load => sacrifice.load(addr),
         Access::Store(value) => sacrifice.store(addr, value),
         Access::Call => sacrifice.call(addr),
-    })?;
+    })
+}
+
+fn in_child(what: &str, body: impl FnOnce(Sacrifice) -> i32) -> Result<Touch> {
+    let (hear, say) = pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a probe"))?;
+    let child = Process::sacrifice("the probe", say, body)?;
     let report = read_report(hear)?;
     let end = child.wait(TURN)?;
     match (end, report) {
@@ -48,7 +55,41 @@ pub fn touch(addr: usize, access: Access) -> Result<Touch> {
         }
         (end, _) => Err(Error::Gone {
             who: format!("the probe ({end:?})"),
-            what: format!("it reported {access:?} at {addr:#x}"),
+            what: what.to_owned(),
+        }),
+    }
+}
+
+/// A call about any addresses, which a child can make on its own memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// `munmap(2)`.
+    Unmap,
+    /// `mprotect(2)`.
+    Protect(ProtFlags),
+}
+
+/// Makes the call on `len` bytes from `addr` on in a child that has this process's memory, and reports how
+/// that ended. This process's memory stays as it is.
+///
+/// # Errors
+///
+/// If the child cannot be made or ends without a report.
+pub fn call(addr: usize, len: usize, call: Call) -> Result<CallEnd> {
+    let what = format!("it reported {call:?} of {len} bytes at {addr:#x}");
+    let ended = in_child(&what, |sacrifice| match call {
+        Call::Unmap => sacrifice.unmap(addr, len),
+        Call::Protect(prot) => sacrifice.protect(addr, len, prot),
+    })?;
+    match ended {
+        Touch::Completed(0) => Ok(CallEnd::Ok),
+        Touch::Completed(errno) => {
+            let errno = i32::try_from(errno).map_or(Errno::UnknownErrno, Errno::from_raw);
+            Ok(CallEnd::from(Err::<(), _>(errno)))
+        }
+        Touch::Faulted(fault) => Err(Error::Gone {
+            who: format!("the probe ({fault:?})"),
+            what,
         }),
     }
 }
@@ -77,6 +118,8 @@ fn read_report(hear: OwnedFd) -> Result<Option<(i32, i32, u64)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::object::Request;
+    use crate::sys::PAGE_SIZE;
 
     #[test]
     fn address_0_can_be_tried_in_every_way() {
@@ -90,6 +133,26 @@ mod tests {
                 Touch::Completed(value) => panic!("{access:?} gave {value}"),
             }
         }
+    }
+
+    #[test]
+    fn a_call_on_pages_that_are_not_there_says_so_and_spares_its_caller() {
+        let mut mapping = Request::anonymous(libc::MAP_PRIVATE)
+            .len(2 * PAGE_SIZE)
+            .map()
+            .unwrap();
+        let addr = mapping.addr();
+        mapping.split_off(PAGE_SIZE).unwrap().unmap().unwrap();
+        let both = 2 * PAGE_SIZE;
+        let refused = |errno: &str| CallEnd::Refused(errno.to_owned());
+        let protected = call(addr, both, Call::Protect(ProtFlags::PROT_NONE));
+        assert_eq!(protected.unwrap(), refused("ENOMEM"));
+        assert_eq!(call(addr, both, Call::Unmap).unwrap(), CallEnd::Ok);
+        assert_eq!(
+            call(addr + 1, both, Call::Unmap).unwrap(),
+            refused("EINVAL")
+        );
+        assert_eq!(mapping.load(0).unwrap(), 0);
     }
 
     #[test]

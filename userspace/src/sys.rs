@@ -4,7 +4,7 @@
 //! volatile accesses of its own; no reference to plain bytes of it exists.
 
 use std::arch::asm;
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -66,9 +66,27 @@ impl Mapping {
         if call.is_fixed() {
             return Err(Errno::ENOTSUP);
         }
-        let start = Self::call(ptr::null_mut(), call, fd)?;
+        let start = Self::call(ptr::null_mut(), call, number(fd))?;
         // INVARIANT: Without a fixed address the kernel returns a range that nothing else uses, rounded
         // up to pages (mmap(2), NOTES).
+        Ok(Self {
+            start,
+            len: call.len.next_multiple_of(PAGE_SIZE),
+            memmap2: None,
+        })
+    }
+
+    /// Makes the call with any number in place of a descriptor, whether a file is open under it or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mapping::new`].
+    pub fn of_number(call: MapCall, fd: RawFd) -> Result<Self, Errno> {
+        if call.is_fixed() {
+            return Err(Errno::ENOTSUP);
+        }
+        let start = Self::call(ptr::null_mut(), call, fd)?;
+        // INVARIANT: As in `new`. If a file is open under the number, it is mapped and otherwise left alone.
         Ok(Self {
             start,
             len: call.len.next_multiple_of(PAGE_SIZE),
@@ -88,7 +106,7 @@ impl Mapping {
         if fixed == libc::MAP_FIXED && addr < KERNEL_HALF {
             return Err(Errno::ENOTSUP);
         }
-        let start = Self::call(ptr::with_exposed_provenance_mut(addr), call, fd)?;
+        let start = Self::call(ptr::with_exposed_provenance_mut(addr), call, number(fd))?;
         // INVARIANT: As in `new`; and a range that is a condition is free, or refused (since 4.17).
         Ok(Self {
             start,
@@ -117,7 +135,7 @@ impl Mapping {
             ..call
         };
         // INVARIANT: The bounds check keeps the new page inside the range of `self`, which stays mapped.
-        Self::call(at, call, fd).map(|start| start.as_ptr().expose_provenance())
+        Self::call(at, call, number(fd)).map(|start| start.as_ptr().expose_provenance())
     }
 
     fn call(
@@ -128,10 +146,9 @@ impl Mapping {
             flags,
             offset,
         }: MapCall,
-        fd: Option<BorrowedFd<'_>>,
+        fd: RawFd,
     ) -> Result<NonNull<u8>, Errno> {
-        let fd = fd.map_or(-1, |fd| fd.as_raw_fd());
-        // SAFETY: `new` gives no address and no flag that fixes it, so the kernel takes a free range; so
+        // SAFETY: `new` and `of_number` give no address and no flag that fixes it, so the kernel takes a free range; so
         // does `placed`, whose flags, if they fix the address, forbid to replace what is there, or whose
         // address is not a user's. `replace_page` gives a page inside its own mapping, and its
         // `&mut self` shows that `word` and `long` have lent no reference into it.
@@ -391,6 +408,54 @@ impl Mapping {
     }
 }
 
+/// Calls about a part of the mapping, with an address and a length that need not fit.
+impl Mapping {
+    /// `munmap(2)` of `len` bytes from `offset` on, exactly as given. What that leaves mapped stays so until
+    /// the process ends, and nothing but a probe can reach it.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; without a call `ERANGE`, if a page of them lies outside, or `ENOTSUP`, as
+    /// [`Mapping::resize`].
+    pub fn unmap_part(self, offset: usize, len: usize) -> Result<(), Errno> {
+        let part = self.part(offset, len)?;
+        if self.memmap2.is_some() {
+            return Err(Errno::ENOTSUP);
+        }
+        std::mem::forget(self);
+        // SAFETY: All pages that the bytes touch were ours, and `self` is gone. The rest is never used.
+        Errno::result(unsafe { libc::munmap(part.as_ptr(), len) }).map(drop)
+    }
+
+    /// `mprotect(2)` of `len` bytes from `offset` on, exactly as given.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; `ERANGE`, without a call, if a page of them lies outside.
+    pub fn protect_part(
+        &mut self,
+        offset: usize,
+        len: usize,
+        prot: ProtFlags,
+    ) -> Result<(), Errno> {
+        let part = self.part(offset, len)?;
+        // SAFETY: As in `protect`; all pages that the bytes touch are ours.
+        Errno::result(unsafe { libc::mprotect(part.as_ptr(), len, prot.bits()) }).map(drop)
+    }
+
+    /// The address at `offset`, if the pages that `len` bytes there touch are inside.
+    fn part(&self, offset: usize, len: usize) -> Result<NonNull<c_void>, Errno> {
+        let nr_bytes = len
+            .checked_next_multiple_of(PAGE_SIZE)
+            .ok_or(Errno::ERANGE)?;
+        let first = offset - offset % PAGE_SIZE;
+        let inside = self.check(first, nr_bytes).is_ok() && self.check(offset, len).is_ok();
+        let part = self.at(offset, 0).map_err(|_| Errno::ERANGE)?;
+        let part = NonNull::new(part.cast()).filter(|_| inside);
+        part.ok_or(Errno::ERANGE)
+    }
+}
+
 /// Copies between the mapping and a file that the kernel makes, faulting on its behalf where it must.
 impl Mapping {
     /// `write(2)` of bytes of the mapping.
@@ -417,6 +482,44 @@ impl Mapping {
         let read = unsafe { libc::read(fd.as_raw_fd(), to.cast(), len) };
         Errno::result(read).map(isize::unsigned_abs)
     }
+}
+
+/// What `mmap(2)` takes for no descriptor.
+fn number(fd: Option<BorrowedFd<'_>>) -> RawFd {
+    fd.map_or(-1, |fd| fd.as_raw_fd())
+}
+
+/// What `mmap(2)` returns, as a number, and what `errno` is then, 0 if it was not set. A mapping that the
+/// call makes is unmapped again.
+#[must_use]
+pub fn mmap_returns(call: MapCall, fd: RawFd) -> (usize, i32) {
+    let MapCall {
+        len,
+        prot,
+        flags,
+        offset,
+    } = call;
+    let flags = flags & !(libc::MAP_FIXED | libc::MAP_FIXED_NOREPLACE);
+    Errno::clear();
+    // SAFETY: Without a fixed address the kernel takes a free range, or refuses.
+    let start = unsafe { libc::mmap(ptr::null_mut(), len, prot.bits(), flags, fd, offset) };
+    let errno = Errno::last_raw();
+    if start != libc::MAP_FAILED {
+        // SAFETY: The call has just made the range, and nobody has been told of it.
+        unsafe { libc::munmap(start, len) };
+    }
+    (start.expose_provenance(), errno)
+}
+
+/// `mlock(2)` of any range, exactly as given.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn lock(addr: usize, len: usize) -> Result<(), Errno> {
+    let addr = ptr::with_exposed_provenance::<c_void>(addr);
+    // SAFETY: Locking changes where bytes are, not what they are, whoever's they be.
+    Errno::result(unsafe { libc::mlock(addr, len) }).map(drop)
 }
 
 impl Drop for Mapping {
@@ -462,6 +565,38 @@ pub fn pidfd_open(pid: Pid) -> Result<OwnedFd, Errno> {
     let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
     // SAFETY: The kernel has just opened it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Lets this process, and what it forks, no longer make memory that is both writable and executable, or
+/// executable later; `PR_SET_MDWE(2const)`. It cannot be undone.
+///
+/// # Errors
+///
+/// What `prctl(2)` says.
+pub fn deny_write_execute() -> Result<(), Errno> {
+    let (gain, zero) = (u64::from(libc::PR_MDWE_REFUSE_EXEC_GAIN), 0_u64);
+    // SAFETY: The call takes integers, and takes rights away from later calls.
+    Errno::result(unsafe { libc::prctl(libc::PR_SET_MDWE, gain, zero, zero, zero) }).map(drop)
+}
+
+/// `swapon(2)`: lets the kernel move pages to this file or block device.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn swap_on(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: The path ends with a 0. What the file held, whoever may call this may overwrite.
+    Errno::result(unsafe { libc::swapon(path.as_ptr(), 0) }).map(drop)
+}
+
+/// `swapoff(2)`: has the kernel take back what it moved there.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn swap_off(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: The path ends with a 0.
+    Errno::result(unsafe { libc::swapoff(path.as_ptr()) }).map(drop)
 }
 
 /// The descriptor that reports go to, owned by the handlers that [`Sacrifice::fork`] installs; -1 elsewhere.
@@ -521,6 +656,22 @@ impl Sacrifice {
         value
     }
 
+    /// `munmap(2)` of any range; the value reported is the errno, or 0.
+    pub fn unmap(self, addr: usize, len: usize) -> ! {
+        // SAFETY: As in `store`: whatever that takes away, this process uses nothing again but the report,
+        // and if it took that away, it ends by a signal.
+        let done = unsafe { libc::munmap(ptr::with_exposed_provenance_mut(addr), len) };
+        report(0, 0, errno_of(done), 0)
+    }
+
+    /// `mprotect(2)` of any range; the value reported is the errno, or 0.
+    pub fn protect(self, addr: usize, len: usize, prot: ProtFlags) -> ! {
+        let addr = ptr::with_exposed_provenance_mut(addr);
+        // SAFETY: As in `unmap`.
+        let done = unsafe { libc::mprotect(addr, len, prot.bits()) };
+        report(0, 0, errno_of(done), 0)
+    }
+
     /// Jumps to any address as to a C function without arguments.
     pub fn call(self, addr: usize) -> ! {
         let value: u32;
@@ -529,6 +680,11 @@ impl Sacrifice {
         unsafe { asm!("call {}", in(reg) addr, lateout("eax") value, clobber_abi("C")) };
         report(0, 0, value.into(), 0)
     }
+}
+
+/// What a call that returned `done` has failed with; 0 if it succeeded.
+fn errno_of(done: i32) -> u64 {
+    Errno::result(done).map_or_else(|errno| u64::from((errno as i32).unsigned_abs()), |_| 0)
 }
 
 fn install_handlers(report_to: OwnedFd) -> Result<(), Errno> {
