@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::strategy::Strategy;
 use crate::sys::{Mapping, PAGE_SIZE, ioctl};
 
 /// Where the module puts its nodes; the first maps its buffer by `vm_insert_page()`.
@@ -22,6 +23,21 @@ impl Device {
     #[must_use]
     pub fn new(node: impl Into<PathBuf>) -> Self {
         Self { node: node.into() }
+    }
+
+    /// The default node that maps its buffer in this way.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
+    pub fn with_strategy(strategy: Strategy) -> Result<Self> {
+        let mut devices = DEFAULT_NODES.into_iter().map(Self::new);
+        devices
+            .find(|device| Strategy::of(device) == Some(strategy))
+            .ok_or_else(|| Error::Gone {
+                who: format!("the {strategy} node"),
+                what: "it was used".to_owned(),
+            })
     }
 
     /// Its node.

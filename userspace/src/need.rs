@@ -19,6 +19,8 @@ pub enum Need {
     Pagemap,
     /// A block device with an ext4 of its own.
     Disk,
+    /// The rights of root: to become another user, or to change how the kernel behaves.
+    Root,
     /// Two processes that really run at the same time.
     TwoCpus,
     /// Two boots of one disk, the first of which lost its power.
@@ -50,6 +52,7 @@ impl Need {
             Self::Device => "device".to_owned(),
             Self::Pagemap => "pagemap".to_owned(),
             Self::Disk => "disk".to_owned(),
+            Self::Root => "root".to_owned(),
             Self::TwoCpus => "two-cpus".to_owned(),
             Self::PowerCut => format!("boot {}", Boot::PowerCut),
             Self::SmallMemory => format!("boot {}", Boot::SmallMemory),
@@ -65,11 +68,14 @@ impl Need {
             Self::Device => fixture.device.unusable(),
             Self::Disk => fixture.disk_missing(),
             Self::Pagemap => no_frame_numbers(),
+            Self::Root if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
             Self::TwoCpus if fixture.cpus.len() < 2 => {
                 Some("one CPU: nothing happens at the same time".to_owned())
             }
             // What another boot does, the run asks for by experiment.
-            Self::TwoCpus | Self::PowerCut | Self::SmallMemory | Self::Counting => None,
+            Self::Root | Self::TwoCpus | Self::PowerCut | Self::SmallMemory | Self::Counting => {
+                None
+            }
             Self::ExternalSoftware => {
                 Some("it is about software that cannot be brought along".to_owned())
             }
@@ -97,6 +103,7 @@ impl fmt::Display for Need {
             Self::Device => "the device",
             Self::Disk => "a disk",
             Self::Pagemap => "pagemap as root",
+            Self::Root => "root",
             Self::TwoCpus => "two CPUs",
             Self::PowerCut => "a power cut",
             Self::SmallMemory => "a boot with little memory",

@@ -36,14 +36,19 @@ pub enum Access {
 /// If the child cannot be made or ends without a report.
 pub fn touch(addr: usize, access: Access) -> Result<Touch> {
     let what = format!("it reported {access:?} at {addr:#x}");
-    in_child(&what, |sacrifice| match access {
+    attempt(&what, |sacrifice| match access {
         Access::Load => sacrifice.load(addr),
         Access::Store(value) => sacrifice.store(addr, value),
         Access::Call => sacrifice.call(addr),
     })
 }
 
-fn in_child(what: &str, body: impl FnOnce(Sacrifice) -> i32) -> Result<Touch> {
+/// Has a child do `body`, whose last act is a touch, and reports how that ended; `what` it owes, for messages.
+///
+/// # Errors
+///
+/// If the child cannot be made or ends without a report.
+pub fn attempt(what: &str, body: impl FnOnce(Sacrifice) -> i32) -> Result<Touch> {
     let (hear, say) = pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a probe"))?;
     let child = Process::sacrifice("the probe", say, body)?;
     let report = read_report(hear)?;
@@ -77,7 +82,7 @@ pub enum Call {
 /// If the child cannot be made or ends without a report.
 pub fn call(addr: usize, len: usize, call: Call) -> Result<CallEnd> {
     let what = format!("it reported {call:?} of {len} bytes at {addr:#x}");
-    let ended = in_child(&what, |sacrifice| match call {
+    let ended = attempt(&what, |sacrifice| match call {
         Call::Unmap => sacrifice.unmap(addr, len),
         Call::Protect(prot) => sacrifice.protect(addr, len, prot),
     })?;

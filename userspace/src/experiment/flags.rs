@@ -2,4 +2,16 @@
 
 use crate::experiment::Experiment;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[];
+mod growth;
+mod ignored;
+mod lock;
+mod placement;
+mod populate;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[
+    placement::ALL,
+    ignored::ALL,
+    lock::ALL,
+    growth::ALL,
+    populate::ALL,
+];
