@@ -103,6 +103,8 @@ fn map_executable(fixture: &Fixture) -> Result<Evidence> {
     for (name, path) in [("file", file.path()), ("device", fixture.device.node())] {
         let flags = libc::MAP_SHARED | libc::MAP_EXECUTABLE;
         let flagged = Request::shared(path).flags(flags).map()?;
+        let plain = Request::shared(path).map()?;
+        evidence.note(format!("{name}.plain-flags"), area(&plain)?.flags);
         evidence.note(format!("{name}.flags"), area(&flagged)?.flags);
         evidence.note(format!("{name}.call"), touch(flagged.addr(), Access::Call)?);
         let allowed = Request::shared(path).prot(all).map()?;

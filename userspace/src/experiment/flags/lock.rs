@@ -99,6 +99,8 @@ fn map_locked(fixture: &Fixture) -> Result<Evidence> {
     let beyond = touch(two.addr() + PAGE_SIZE, Access::Load)?;
     evidence.note("short-file.second-page", beyond);
     evidence.note("plain-memory.present", plain_present()?);
+    let plain = Request::shared(fixture.device.node()).map()?;
+    evidence.note("device.plain-flags", vm_flags(&plain)?);
     Ok(evidence)
 }
 
