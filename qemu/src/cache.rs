@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::seal::{self, Check};
 
 /// What the names of entries begin with.
-const ENTRIES: [&str; 2] = ["sysroot-", "linux-"];
+const ENTRIES: [&str; 3] = ["sysroot-", "linux-", "kit-"];
 
 /// The suffix of an entry's lock file.
 const LOCK: &str = ".lock";

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -77,6 +78,7 @@ Examples:
   cargo lab exec -- mmapdemo explain private-is-snapshot
   cargo lab exec -- sh -c 'hexdump -C /dev/mmapdemo | head -3'
   cargo lab exec --copy ./my-test -- /root/my-test --verbose    (a static program of your own)
+  cargo lab exec --tools -- sh -c 'strace -e trace=mmap cat /dev/mmapdemo'
 
 The program runs as root in /root. What --copy names is there; so is mmapdemo.ko. Its death by signal is
 passed on as such: a shell shows 128 + the signal's number. 125 is the lab's own failure, and 2 wrong
@@ -129,6 +131,34 @@ pub struct GuestArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub timeout: u64,
+}
+
+impl GuestArgs {
+    /// [`Self::timeout`] as a duration.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// What a guest gets only if it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Args)]
+pub struct Extras {
+    /// Attach an empty disk, a new one each time: 64 MiB, ext4, not mounted; the guest finds it by the
+    /// serial number `lab-scratch` in /sys/block/*/device/serial.
+    #[arg(long)]
+    pub disk: bool,
+    /// Add Debian's pmap and strace to the guest, with the libraries that they are linked to.
+    #[arg(long)]
+    pub tools: bool,
+}
+
+impl Extras {
+    /// Whether anything is asked for.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self != Self::default()
+    }
 }
 
 /// `--accel`.
@@ -197,6 +227,9 @@ pub struct Exec {
     /// How the guest runs.
     #[command(flatten)]
     pub guest: GuestArgs,
+    /// What it gets beside the usual.
+    #[command(flatten)]
+    pub extras: Extras,
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,
@@ -217,6 +250,9 @@ pub struct Shell {
     /// What executes the guest's instructions.
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
+    /// What the guest gets beside the usual.
+    #[command(flatten)]
+    pub extras: Extras,
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,

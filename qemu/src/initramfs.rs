@@ -1,6 +1,6 @@
-//! The guest's files: a base archive that stays the same, and a small one for each run.
+//! The guest's files: archives that stay the same, and a small one for each run.
 //!
-//! Both are cpio archives in the "newc" format, not compressed. The kernel unpacks one after the other, and
+//! All are cpio archives in the "newc" format, not compressed. The kernel unpacks one after the other, and
 //! a later file replaces an earlier one (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 
 use std::fs::File;
@@ -96,12 +96,7 @@ pub struct BasePrograms<'a> {
 /// When a program cannot be read, busybox cannot say which applets it has, or `to` cannot be written.
 pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
     // Under its name only when it is whole: another run may be reading the one before.
-    let dir = to.parent().unwrap_or(Path::new("."));
-    let create =
-        || NamedTempFile::new_in(dir).and_then(|temporary| Ok((temporary.reopen()?, temporary)));
-    let (file, temporary) =
-        create().with_context(|| format!("failed to create {}", to.display()))?;
-    let mut archive = Archive::new(to.display().to_string(), file);
+    let (mut archive, temporary) = Archive::create(to)?;
     for directory in DIRECTORIES {
         let mode = if directory.ends_with("tmp") {
             0o1777
@@ -132,21 +127,38 @@ pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
     named.with_context(|| format!("failed to write {}", to.display()))
 }
 
-/// What the kernel is given: a copy of the archive `base`, then an archive of `files`.
+/// Writes an archive of `files`, to be put behind the base, to `to`.
+///
+/// # Errors
+///
+/// When a file cannot be read, or `to` cannot be written.
+pub fn write(files: &[GuestFile], to: &Path) -> Result<()> {
+    let (mut archive, temporary) = Archive::create(to)?;
+    for file in files {
+        archive.file(file)?;
+    }
+    archive.finish()?;
+    let named = temporary.persist(to).map(drop);
+    named.with_context(|| format!("failed to write {}", to.display()))
+}
+
+/// What the kernel is given: copies of `archives`, the base first, then an archive of `files`.
 ///
 /// It is a file in memory without a name, so that none is left behind, and no disk need have room.
 ///
 /// # Errors
 ///
 /// When a file cannot be read, or there is not enough memory.
-pub fn assemble(base: &Path, files: &[GuestFile]) -> Result<File> {
+pub fn assemble(archives: &[PathBuf], files: &[GuestFile]) -> Result<File> {
     let memory = memfd_create("initramfs", MemfdFlags::CLOEXEC)
         .context("failed to make the guest's initramfs")?;
     let mut archive = Archive::new("the guest's initramfs", memory.into());
-    let mut source =
-        File::open(base).with_context(|| format!("failed to open {}", base.display()))?;
-    io::copy(&mut source, &mut archive.out)
-        .with_context(|| format!("failed to copy {}", base.display()))?;
+    for path in archives {
+        let mut source =
+            File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
+        io::copy(&mut source, &mut archive.out)
+            .with_context(|| format!("failed to copy {}", path.display()))?;
+    }
     for file in files {
         archive.file(file)?;
     }
@@ -186,6 +198,17 @@ struct Archive {
 }
 
 impl Archive {
+    /// Begins an archive that is to become the file `to`.
+    fn create(to: &Path) -> Result<(Self, NamedTempFile)> {
+        let dir = to.parent().unwrap_or(Path::new("."));
+        let create = || {
+            NamedTempFile::new_in(dir).and_then(|temporary| Ok((temporary.reopen()?, temporary)))
+        };
+        let (file, temporary) =
+            create().with_context(|| format!("failed to create {}", to.display()))?;
+        Ok((Self::new(to.display().to_string(), file), temporary))
+    }
+
     /// Begins to write to `file`, which error messages call `name`.
     fn new(name: impl Into<String>, file: File) -> Self {
         Self {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+use crate::disk::Disk;
 use crate::job::{CONTROL_PORT, KTAP_PORT, STDERR_PORT, STDIN_PORT, STDOUT_PORT};
 
 /// How QEMU is called: it may come from a sysroot, with its own dynamic linker and libraries.
@@ -55,8 +56,22 @@ pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::Terminal as RawFd + 
 
 const FIRST_CHANNEL_FD: RawFd = CONSOLE_FD + 1;
 
+/// The descriptor under which QEMU finds the first disk; those of the others follow.
+pub const DISKS_FD: RawFd = INITRAMFS_FD + 1;
+
+/// What the guest's clocks follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's time.
+    Host,
+    /// The instructions of the only processor, one a nanosecond: the same program takes the same time in
+    /// each run, and a clock in the guest counts exactly what was executed between two looks at it
+    /// (`docs/devel/tcg-icount.rst` of QEMU).
+    Instructions,
+}
+
 /// Everything about the guest that its software does not decide.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Machine {
     /// The emulator.
     pub qemu: QemuProgram,
@@ -68,6 +83,10 @@ pub struct Machine {
     pub memory_mib: u32,
     /// Number of its processors. Two, so that races can happen.
     pub nr_cpus: u32,
+    /// What its clocks follow.
+    pub clock: Clock,
+    /// Its disks.
+    pub disks: Vec<Disk>,
     /// Kernel parameters beside those of [`Machine::cmdline`].
     pub extra_cmdline: Vec<String>,
 }
@@ -144,6 +163,7 @@ impl Machine {
         self.processors(&mut args);
         self.software(&mut args);
         channels(&mut args);
+        self.disks(&mut args);
         args.0
     }
 
@@ -160,11 +180,20 @@ impl Machine {
     }
 
     fn processors(&self, args: &mut Args) {
-        match self.accel {
+        match (self.accel, self.clock) {
             // One host thread for each processor: with a single one, spinning for another processor
             // starves it, and races never show.
-            Accel::Tcg => args.option("-accel", "tcg,thread=multi"),
-            Accel::Kvm => args.option("-accel", "kvm"),
+            (Accel::Tcg, Clock::Host) => args.option("-accel", "tcg,thread=multi"),
+            // Instructions can be counted in one order only.
+            (Accel::Tcg, Clock::Instructions) => args.option("-accel", "tcg,thread=single"),
+            (Accel::Kvm, _) => args.option("-accel", "kvm"),
+        }
+        if self.clock == Clock::Instructions {
+            // `sleep=off`: a processor that waits finds its next timer expired at once.
+            args.option("-icount", "shift=0,sleep=off");
+            args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
+            // What the guest gets as random numbers is part of what it executes.
+            args.option("-seed", "1");
         }
         match self.accel {
             // Everything that TCG can do, so that programs built for a newer processor run too.
@@ -180,6 +209,18 @@ impl Machine {
         args.path("-kernel", &self.kernel);
         args.option("-initrd", &format!("/proc/self/fd/{INITRAMFS_FD}"));
         args.option("-append", &self.cmdline());
+    }
+
+    /// Stock kernels have the driver of these disks built in, unlike that of virtio's.
+    fn disks(&self, args: &mut Args) {
+        for (disk, fd) in self.disks.iter().zip(DISKS_FD..) {
+            let serial = disk.name.serial();
+            args.option(
+                "-drive",
+                &format!("if=none,id={serial},format=raw,file=/proc/self/fd/{fd}"),
+            );
+            args.option("-device", &format!("nvme,drive={serial},serial={serial}"));
+        }
     }
 
     /// The kernel's command line.
@@ -209,9 +250,16 @@ impl Machine {
             // A task that blocks for ever is reported, with its stack, before the deadlines pass.
             "sysctl.kernel.hung_task_timeout_secs=10",
         ];
+        let exact: &[&str] = match self.clock {
+            Clock::Host => &[],
+            // The same addresses, and the same time in each delay loop; measuring the latter would need
+            // another clock.
+            Clock::Instructions => &["norandmaps", "lpj=4600000"],
+        };
         let extra = self.extra_cmdline.iter().map(String::as_str);
         parameters
             .into_iter()
+            .chain(exact.iter().copied())
             .chain(extra)
             .collect::<Vec<_>>()
             .join(" ")

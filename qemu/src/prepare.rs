@@ -12,6 +12,7 @@ use crate::cache::{self, Entry};
 use crate::failure::Failure;
 use crate::host;
 use crate::kernel::StockKernel;
+use crate::kit;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::{self, Package};
@@ -105,15 +106,6 @@ impl Resolution {
         Ok(resolution)
     }
 
-    fn save(&self, path: &Path) -> Result<()> {
-        let context = || format!("failed to write {}", path.display());
-        let dir = path.parent().unwrap_or(Path::new("/"));
-        let mut file = tempfile::NamedTempFile::new_in(dir).with_context(context)?;
-        serde_json::to_writer_pretty(&mut file, self).with_context(context)?;
-        file.persist(path).with_context(context)?;
-        Ok(())
-    }
-
     /// The two cache entries that it describes.
     #[must_use]
     pub fn entries(&self, layout: &Layout) -> Prepared {
@@ -178,7 +170,7 @@ pub fn prepare(
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
     // Not before: a choice that cannot be prepared must not replace one that could.
-    resolution.save(&layout.resolution(request.wanted.name()))?;
+    save(&resolution, &layout.resolution(request.wanted.name()))?;
     clean(layout, KEEP)?;
     Ok(prepared)
 }
@@ -198,9 +190,11 @@ pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
         .iter()
         .map(|resolution| resolution.entries(layout))
         .collect();
+    let kit = kit::current(layout);
     let kept: Vec<&Path> = entries
         .iter()
         .flat_map(|prepared| [prepared.sysroot.root.as_path(), &prepared.kernel.dir])
+        .chain(kit.as_deref())
         .collect();
     let removed = cache::prune(&layout.cache, &kept, age)?;
     // Somebody who downloads needs what nobody refers to yet.
@@ -238,8 +232,18 @@ pub fn toolchain(
     let sysroot = resolution.entries(layout).sysroot;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
-    resolution.save(&layout.resolution(request.wanted.name()))?;
+    save(&resolution, &layout.resolution(request.wanted.name()))?;
     Ok(sysroot)
+}
+
+/// Writes what was resolved to `path`: whole, or not at all.
+pub(crate) fn save(resolution: &impl Serialize, path: &Path) -> Result<()> {
+    let context = || format!("failed to write {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::NamedTempFile::new_in(dir).with_context(context)?;
+    serde_json::to_writer_pretty(&mut file, resolution).with_context(context)?;
+    file.persist(path).with_context(context)?;
+    Ok(())
 }
 
 /// What a toolchain takes while it is made, packages included, and afterwards, in bytes.
@@ -249,7 +253,7 @@ const TOOLCHAIN_BYTES: u64 = 1_050_000_000;
 const KERNEL_BYTES: u64 = 700_000_000;
 
 /// Checks that the disk has room for what is about to be made.
-fn require_space(layout: &Layout, needed: u64) -> Result<()> {
+pub(crate) fn require_space(layout: &Layout, needed: u64) -> Result<()> {
     let free = host::free_bytes(&layout.cache)?;
     if free >= needed {
         return Ok(());
@@ -370,7 +374,7 @@ fn remove_other_packages(dir: &Path, kept: &[&str]) -> Result<()> {
 
 /// The toolchain's packages are not needed once it is unpacked; the kernel's are kept, since its source
 /// package holds more than was unpacked.
-fn remove_packages(layout: &Layout, packages: &[Package]) -> Result<()> {
+pub(crate) fn remove_packages(layout: &Layout, packages: &[Package]) -> Result<()> {
     for package in packages {
         let path = layout.packages().join(&package.file);
         match fs::remove_file(&path) {

@@ -5,8 +5,9 @@ mod heard;
 mod watch;
 
 use std::fs::File;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
@@ -24,9 +25,9 @@ use watch::{Seen, Watch};
 
 /// What runs in the machine.
 #[derive(Clone, Debug)]
-pub struct Guest<'a> {
-    /// The archive that all guests have in common.
-    pub base: &'a Path,
+pub struct Guest {
+    /// The archives that it has in common with others, the base first.
+    pub archives: Vec<PathBuf>,
     /// What this one has beside it: the module, copied files.
     pub files: Vec<GuestFile>,
     /// What it does.
@@ -45,6 +46,18 @@ pub struct Streams {
     pub stderr: Sink,
 }
 
+impl Streams {
+    /// The lab's own outputs, and nothing to read.
+    #[must_use]
+    pub fn outputs() -> Self {
+        Self {
+            stdin: None,
+            stdout: Box::new(io::stdout()),
+            stderr: Box::new(io::stderr()),
+        }
+    }
+}
+
 /// Boots the guest, sees it through, and says how it went. Whatever happens, QEMU is gone afterwards.
 ///
 /// Everything that goes wrong after the start is an outcome in the report.
@@ -54,7 +67,7 @@ pub struct Streams {
 /// When the run could not begin.
 pub fn run(
     machine: &Machine,
-    guest: &Guest<'_>,
+    guest: &Guest,
     streams: Streams,
     deadlines: &Deadlines,
 ) -> Result<Report> {
@@ -68,14 +81,14 @@ pub fn run(
     Ok(report(guest, seen))
 }
 
-fn initramfs(guest: &Guest<'_>, order: &Order) -> Result<File> {
+fn initramfs(guest: &Guest, order: &Order) -> Result<File> {
     let mut files = guest.files.clone();
     let text = serde_json::to_vec_pretty(order).context("failed to write the order as JSON")?;
     files.push(GuestFile::data(ORDER_PATH, text));
-    initramfs::assemble(guest.base, &files)
+    initramfs::assemble(&guest.archives, &files)
 }
 
-fn report(guest: &Guest<'_>, seen: Seen) -> Report {
+fn report(guest: &Guest, seen: Seen) -> Report {
     let Seen {
         end,
         phase,

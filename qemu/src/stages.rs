@@ -30,6 +30,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::doctor(&workshop, args).map(Into::into),
         Command::Prepare(args) => {
             let target = workshop.prepare(&args.kernel, args.update)?;
+            workshop.kit(&args.kernel, args.update)?;
             progress.note(&format!("  Linux {} is prepared", target.kernel.release));
             Ok(Code::AsExpected.into())
         }

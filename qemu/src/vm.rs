@@ -10,7 +10,7 @@ use command_fds::FdMapping;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
-use crate::machine::{CONSOLE_FD, Channel, INITRAMFS_FD, Machine};
+use crate::machine::{CONSOLE_FD, Channel, DISKS_FD, INITRAMFS_FD, Machine};
 use crate::qemu::Qemu;
 
 /// A running machine. Dropping it ends it.
@@ -40,6 +40,13 @@ impl Vm {
             parent_fd: initramfs.into(),
             child_fd: INITRAMFS_FD,
         });
+        for (disk, child_fd) in machine.disks.iter().zip(DISKS_FD..) {
+            let parent_fd = disk.descriptor().context("failed to attach a disk")?;
+            fds.push(FdMapping {
+                parent_fd,
+                child_fd,
+            });
+        }
         let qemu = Qemu::start(&machine.qemu, machine.args(), fds)?;
         Ok(Self {
             qemu,

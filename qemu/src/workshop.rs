@@ -1,25 +1,25 @@
 //! The workshop: where one run of the lab gets each of its artefacts from.
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::accel;
 use crate::cache;
-use crate::cli::{AccelChoice, Kernel, KernelArgs};
+use crate::cli::{AccelChoice, Extras, Kernel, KernelArgs};
 use crate::host;
-use crate::initramfs::{self, BasePrograms, GuestFile};
-use crate::job::MODULE_PATH;
+use crate::initramfs::{self, BasePrograms};
 use crate::kernel::KernelTree;
+use crate::kit::Kit;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::machine::Machine;
+use crate::machine::{Clock, Machine};
 use crate::module::{Builder, KernelModule};
 use crate::own_kernel;
 use crate::parallel;
 use crate::prepare::{self, Request};
-use crate::programs::{Programs, has_interpreter};
+use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::release::Wanted;
 use crate::report::Report;
@@ -159,6 +159,25 @@ impl<'a> Workshop<'a> {
         })
     }
 
+    /// What guests get only if they are asked for, made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kit::prepare`].
+    pub fn kit(&self, args: &KernelArgs, update: bool) -> Result<Kit> {
+        let mirror = args.mirror.as_deref();
+        Kit::prepare(&self.layout, mirror, update, self.progress, &self.stop)
+    }
+
+    /// The kit, if anything of it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kit::prepare`].
+    pub fn kit_for(&self, wanted: Extras, args: &KernelArgs) -> Result<Option<Kit>> {
+        wanted.any().then(|| self.kit(args, false)).transpose()
+    }
+
     /// The machine that boots `target`.
     ///
     /// # Errors
@@ -178,6 +197,8 @@ impl<'a> Workshop<'a> {
             accel: choice.accel,
             memory_mib: MEMORY_MIB,
             nr_cpus: NR_CPUS,
+            clock: Clock::Host,
+            disks: Vec::new(),
             extra_cmdline: Vec::new(),
         })
     }
@@ -226,42 +247,5 @@ impl<'a> Workshop<'a> {
                 .with_context(|| format!("failed to write {}", path.display()))?;
         }
         Ok(())
-    }
-}
-
-/// The module as a file of the guest.
-#[must_use]
-pub fn module_file(module: &KernelModule) -> GuestFile {
-    GuestFile::copy(&module.path, MODULE_PATH, 0o644)
-}
-
-/// The host's file `path` in the guest's `/root`, with its permission bits.
-///
-/// # Errors
-///
-/// When it is no file that can be read.
-pub fn copied_file(path: &Path) -> Result<GuestFile> {
-    use std::os::unix::fs::PermissionsExt;
-    let context = || format!("failed to copy {} into the guest", path.display());
-    let metadata = std::fs::metadata(path).with_context(context)?;
-    let name = path.file_name().filter(|_| metadata.is_file());
-    let name = name.with_context(|| format!("{}: it is no regular file", context()))?;
-    let elf = std::fs::read(path).with_context(context)?;
-    if has_interpreter(&elf) == Some(true) {
-        bail!(
-            "{}: it needs a dynamic linker, which the guest has not; link it with -static",
-            context()
-        );
-    }
-    let mode = metadata.permissions().mode() & 0o777;
-    Ok(GuestFile::copy(path, Path::new("/root").join(name), mode))
-}
-
-/// How long the guest's programs may take.
-#[must_use]
-pub fn program_timeout(seconds: u64) -> crate::phase::Deadlines {
-    crate::phase::Deadlines {
-        program: Some(Duration::from_secs(seconds)),
-        ..Default::default()
     }
 }

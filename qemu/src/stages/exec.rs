@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use nix::sys::resource::{Resource, setrlimit};
@@ -13,11 +12,12 @@ use nix::sys::resource::{Resource, setrlimit};
 use crate::cli::Exec;
 use crate::exit_code::ExitCode as Code;
 use crate::failure::Failure;
-use crate::job::{Job, Module, Program, Work};
+use crate::job::{Program, Work};
 use crate::outcome::Outcome;
+use crate::plan::{self, Plan};
 use crate::report::{ProgramStatus, Report};
-use crate::session::{self, Guest, Streams};
-use crate::workshop::{Workshop, copied_file, module_file, program_timeout};
+use crate::session::Streams;
+use crate::workshop::Workshop;
 
 /// What a shell says of a program that it finds and cannot run (`sh(1)`).
 const CANNOT_RUN: u8 = 126;
@@ -59,45 +59,29 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
 
 fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     // A mistyped name shows before anything is prepared for it.
-    let copies = args
-        .copy
-        .iter()
-        .map(|path| copied_file(path))
-        .collect::<Result<Vec<_>>>()?;
+    let copies = plan::copied_files(&args.copy)?;
     let built = workshop.build(&args.kernel)?;
-    let mut files = vec![module_file(&built.module)];
-    files.extend(copies);
+    let kit = workshop.kit_for(args.extras, &args.kernel)?;
     let program = Program {
         stdin: true,
         ..Program::new(&args.argv)
     };
-    let guest = Guest {
-        base: &workshop.base_archive(&built)?,
-        files,
-        job: Job {
-            module: Some(Module::mmapdemo(args.guest.insmod_args.join(" "))),
-            work: Work::Programs(vec![program]),
-        },
-        allowed: Vec::new(),
+    let plan = Plan {
+        accel: args.guest.accel,
+        insmod_args: &args.guest.insmod_args,
+        timeout: Some(args.guest.timeout()),
+        ..Plan::new(&built, Work::Programs(vec![program]))
     };
-    let machine = workshop.machine(&built.target, args.guest.accel)?;
+    let plan = plan.files(copies).extras(kit.as_ref(), args.extras)?;
     let stdin = io::stdin()
         .as_fd()
         .try_clone_to_owned()
         .context("failed to duplicate standard input")?;
     let streams = Streams {
         stdin: Some(stdin),
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
+        ..Streams::outputs()
     };
-    let began = Instant::now();
-    let report = session::run(
-        &machine,
-        &guest,
-        streams,
-        &program_timeout(args.guest.timeout),
-    )?;
-    workshop.keep(&built.target, &report, began)?;
+    let report = plan.boot(workshop, streams)?;
     status_of(&report)
 }
 

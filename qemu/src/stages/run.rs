@@ -1,7 +1,6 @@
 //! `lab run` and `lab demo`: the experiments, and what they say.
 
 use std::io::{self, IsTerminal};
-use std::time::Instant;
 
 use anyhow::{Result, bail};
 
@@ -9,13 +8,14 @@ use crate::cli::{Demo, GuestArgs, Run};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::job::{Job, KTAP_PORT, Module, PORTS_DIR, Program, Work};
+use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
 use crate::outcome::Outcome;
+use crate::plan::Plan;
 use crate::programs::Programs;
 use crate::report::{ProgramStatus, Report};
-use crate::session::{self, Guest, Streams};
+use crate::session::Streams;
 use crate::stop::Stop;
-use crate::workshop::{Built, Workshop, module_file, program_timeout};
+use crate::workshop::{Built, Workshop};
 
 /// `lab demo`.
 ///
@@ -57,24 +57,13 @@ fn judge(
         ktap: true,
         ..Program::new(command)
     };
-    let guest = Guest {
-        base: &workshop.base_archive(built)?,
-        files: vec![module_file(&built.module)],
-        job: Job {
-            module: Some(Module::mmapdemo(args.insmod_args.join(" "))),
-            work: Work::Programs(vec![program]),
-        },
-        allowed: Vec::new(),
+    let plan = Plan {
+        accel: args.accel,
+        insmod_args: &args.insmod_args,
+        timeout: Some(args.timeout()),
+        ..Plan::new(built, Work::Programs(vec![program]))
     };
-    let machine = workshop.machine(&built.target, args.accel)?;
-    let began = Instant::now();
-    let streams = Streams {
-        stdin: None,
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
-    };
-    let report = session::run(&machine, &guest, streams, &program_timeout(args.timeout))?;
-    workshop.keep(&built.target, &report, began)?;
+    let report = plan.boot(workshop, Streams::outputs())?;
     verdict(&report)
 }
 

@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use crate::cli::Shell;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::job::{self, Job, Module, Work};
+use crate::job::{self, Work};
 use crate::outcome::Outcome;
-use crate::phase::Deadlines;
-use crate::session::{self, Guest, Streams};
+use crate::plan::{self, Plan};
+use crate::session::Streams;
 use crate::terminal;
-use crate::workshop::{Workshop, copied_file, module_file};
+use crate::workshop::Workshop;
 
 /// `lab shell`.
 ///
@@ -28,47 +28,30 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
             "a shell needs a terminal; for a script, use: cargo lab exec -- sh -c 'COMMANDS'";
         return Err(Failure::Usage(text.into()).into());
     }
-    let copies = args
-        .copy
-        .iter()
-        .map(|path| copied_file(path))
-        .collect::<Result<Vec<_>>>()?;
+    let copies = plan::copied_files(&args.copy)?;
     let built = workshop.build(&args.kernel)?;
-    let mut files = vec![module_file(&built.module)];
-    files.extend(copies);
+    let kit = workshop.kit_for(args.extras, &args.kernel)?;
     let shell = job::Shell {
         term: env::var("TERM").unwrap_or_else(|_| "vt100".into()),
         size: terminal::size_of(&stdin),
     };
-    let guest = Guest {
-        base: &workshop.base_archive(&built)?,
-        files,
-        job: Job {
-            module: Some(Module::mmapdemo(args.insmod_args.join(" "))),
-            work: Work::Shell(shell),
-        },
-        allowed: Vec::new(),
+    let plan = Plan {
+        accel: args.accel,
+        insmod_args: &args.insmod_args,
+        // Nobody is hurried in a shell.
+        timeout: None,
+        ..Plan::new(&built, Work::Shell(shell))
     };
-    let machine = workshop.machine(&built.target, args.accel)?;
+    let plan = plan.files(copies).extras(kit.as_ref(), args.extras)?;
     let stdin = stdin
         .as_fd()
         .try_clone_to_owned()
         .context("failed to duplicate the terminal")?;
     let streams = Streams {
         stdin: Some(stdin),
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
+        ..Streams::outputs()
     };
-    // Nobody is hurried in a shell.
-    let report = session::run(
-        &machine,
-        &guest,
-        streams,
-        &Deadlines {
-            program: None,
-            ..Default::default()
-        },
-    )?;
+    let report = plan.boot(workshop, streams)?;
     Ok(match &report.outcome {
         Outcome::Completed => ExitCode::AsExpected,
         Outcome::Interrupted => return Err(Failure::Interrupted("running the shell".into()).into()),

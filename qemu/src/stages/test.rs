@@ -1,25 +1,25 @@
 //! `lab test`: the tests that need the guest, on each kernel, counted.
 
-use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{AccelChoice, KernelArgs, Test};
+use crate::cli::{AccelChoice, Extras, KernelArgs, Test};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
-use crate::job::{Job, Module, Program, Work};
+use crate::job::{Program, Work};
 use crate::libtest::Tally;
 use crate::outcome::Outcome;
+use crate::plan::Plan;
 use crate::programs::TestProgram;
 use crate::report::Report;
-use crate::session::{self, Guest, Streams};
-use crate::workshop::{Workshop, module_file, program_timeout};
+use crate::session::Streams;
+use crate::workshop::Workshop;
 
-/// Seconds that one test program may take: many times what it needs.
-const TIMEOUT: u64 = 300;
+/// How long one test program may take: many times what it needs.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Where the test programs are in the guest.
 const TESTS_DIR: &str = "/root/tests";
@@ -76,30 +76,21 @@ fn on_kernel(
         }
         Ok(built) => built,
     };
-    let mut files = vec![module_file(&built.module)];
-    files.extend(
-        tests
-            .iter()
-            .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755)),
-    );
-    let guest = Guest {
-        base: &workshop.base_archive(&built)?,
-        files,
-        job: Job {
-            module: Some(Module::mmapdemo("")),
-            work: Work::Programs(tests.iter().map(program).collect()),
-        },
-        allowed: Vec::new(),
+    let extras = Extras {
+        disk: true,
+        tools: true,
     };
-    let machine = workshop.machine(&built.target, accel)?;
-    let streams = Streams {
-        stdin: None,
-        stdout: Box::new(io::stdout()),
-        stderr: Box::new(io::stderr()),
+    let kit = workshop.kit_for(extras, kernel)?;
+    let files = tests
+        .iter()
+        .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755));
+    let plan = Plan {
+        accel,
+        timeout: Some(TIMEOUT),
+        ..Plan::new(&built, Work::Programs(tests.iter().map(program).collect()))
     };
-    let began = Instant::now();
-    let report = session::run(&machine, &guest, streams, &program_timeout(TIMEOUT))?;
-    workshop.keep(&built.target, &report, began)?;
+    let plan = plan.files(files).extras(kit.as_ref(), extras)?;
+    let report = plan.boot(workshop, Streams::outputs())?;
     if report.outcome == Outcome::Interrupted {
         return Err(Failure::Interrupted("running the tests in the guest".into()).into());
     }

@@ -57,7 +57,7 @@ fn guest_has_the_base_and_the_files_of_the_run() {
         GuestFile::copy(busybox(), "/bin/copied", 0o755),
         GuestFile::data("/opt/deep/down/data", "text"),
     ];
-    let mut file = assemble(&base, &files).unwrap();
+    let mut file = assemble(&[base], &files).unwrap();
     file.seek(SeekFrom::Start(0)).unwrap();
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();
@@ -91,7 +91,7 @@ fn guest_has_the_base_and_the_files_of_the_run() {
 #[test]
 fn initramfs_of_a_run_has_no_name() {
     let dir = tempfile::tempdir().unwrap();
-    let file: File = assemble(&base(dir.path()), &[]).unwrap();
+    let file: File = assemble(&[base(dir.path())], &[]).unwrap();
     assert_eq!(file.metadata().unwrap().nlink(), 0);
 }
 
@@ -99,8 +99,9 @@ fn initramfs_of_a_run_has_no_name() {
 fn errors_name_their_file() {
     let dir = tempfile::tempdir().unwrap();
     let base = base(dir.path());
-    let complaint =
-        |base: &Path, file: GuestFile| format!("{:#}", assemble(base, &[file]).unwrap_err());
+    let complaint = |base: &Path, file: GuestFile| {
+        format!("{:#}", assemble(&[base.to_owned()], &[file]).unwrap_err())
+    };
     let absent = dir.path().join("absent");
     let fine = || GuestFile::data("/fine", "");
     assert!(

@@ -1,6 +1,11 @@
 //! QEMU's command line.
 
-use lab::machine::{Accel, CONSOLE_FD, Channel, INITRAMFS_FD, Machine, QemuProgram};
+use std::path::Path;
+
+use lab::disk::{Disk, Name};
+use lab::machine::{
+    Accel, CONSOLE_FD, Channel, Clock, DISKS_FD, INITRAMFS_FD, Machine, QemuProgram,
+};
 
 fn machine(accel: Accel) -> Machine {
     Machine {
@@ -12,12 +17,14 @@ fn machine(accel: Accel) -> Machine {
         accel,
         memory_mib: 512,
         nr_cpus: 2,
+        clock: Clock::Host,
+        disks: Vec::new(),
         extra_cmdline: vec!["quiet".into()],
     }
 }
 
-fn args(accel: Accel) -> Vec<String> {
-    machine(accel)
+fn args(machine: &Machine) -> Vec<String> {
+    machine
         .args()
         .into_iter()
         .map(|arg| arg.into_string().unwrap())
@@ -66,14 +73,14 @@ fn command_line_is_this_one() {
                 .map_or(vec![line], |(name, value)| vec![name, value])
         })
         .collect();
-    assert_eq!(args(Accel::Tcg), expected);
+    assert_eq!(args(&machine(Accel::Tcg)), expected);
 }
 
 #[test]
 fn kvm_changes_the_processor_only() {
-    let changed: Vec<(String, String)> = args(Accel::Tcg)
+    let changed: Vec<(String, String)> = args(&machine(Accel::Tcg))
         .into_iter()
-        .zip(args(Accel::Kvm))
+        .zip(args(&machine(Accel::Kvm)))
         .filter(|(tcg, kvm)| tcg != kvm)
         .collect();
     let pair = |tcg: &str, kvm: &str| (tcg.to_owned(), kvm.to_owned());
@@ -84,12 +91,61 @@ fn kvm_changes_the_processor_only() {
 }
 
 #[test]
+fn disks_are_told_apart_by_their_serial_numbers() {
+    let plain = machine(Accel::Tcg);
+    let disk = |name| Disk::copy_of(Path::new("/dev/null"), name).unwrap();
+    let two = Machine {
+        disks: vec![disk(Name::Cut), disk(Name::Scratch)],
+        ..plain.clone()
+    };
+    let added = args(&two).split_off(args(&plain).len());
+    assert_eq!(
+        added,
+        [
+            "-drive",
+            "if=none,id=lab-cut,format=raw,file=/proc/self/fd/12",
+            "-device",
+            "nvme,drive=lab-cut,serial=lab-cut",
+            "-drive",
+            "if=none,id=lab-scratch,format=raw,file=/proc/self/fd/13",
+            "-device",
+            "nvme,drive=lab-scratch,serial=lab-scratch",
+        ]
+    );
+}
+
+#[test]
+fn counted_instructions_take_one_thread_and_no_noise() {
+    let plain = machine(Accel::Tcg);
+    let exact = Machine {
+        clock: Clock::Instructions,
+        nr_cpus: 1,
+        ..plain
+    };
+    let args = args(&exact).join(" ");
+    assert!(
+        args.contains(
+            " -accel tcg,thread=single -icount shift=0,sleep=off \
+             -rtc base=2026-01-01T00:00:00,clock=vm -seed 1 -cpu max -smp 1 "
+        ),
+        "{args}"
+    );
+    let cmdline = exact.cmdline();
+    for parameter in ["nokaslr", "norandmaps", "lpj=4600000", "tsc=reliable"] {
+        assert!(
+            cmdline.split(' ').any(|word| word == parameter),
+            "{cmdline}"
+        );
+    }
+}
+
+#[test]
 fn no_two_channels_share_a_descriptor() {
     let mut fds: Vec<i32> = Channel::ALL
         .iter()
         .map(|channel| channel.child_fd())
         .collect();
-    fds.extend([CONSOLE_FD, INITRAMFS_FD]);
+    fds.extend([CONSOLE_FD, INITRAMFS_FD, DISKS_FD]);
     fds.sort_unstable();
-    assert_eq!(fds, (3..12).collect::<Vec<_>>());
+    assert_eq!(fds, (3..13).collect::<Vec<_>>());
 }

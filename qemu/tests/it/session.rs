@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab::job::{Job, Module, Program, Work};
-use lab::machine::{Accel, Machine, QemuProgram};
+use lab::machine::{Accel, Clock, Machine, QemuProgram};
 use lab::outcome::Outcome;
 use lab::output::Sink;
 use lab::phase::{Deadlines, Phase};
@@ -83,10 +83,12 @@ impl Trial {
             accel: Accel::Tcg,
             memory_mib: 512,
             nr_cpus: 2,
+            clock: Clock::Host,
+            disks: Vec::new(),
             extra_cmdline: Vec::new(),
         };
         let guest = Guest {
-            base: Path::new("/dev/null"),
+            archives: Vec::new(),
             files: Vec::new(),
             job: Job {
                 module: self.module,

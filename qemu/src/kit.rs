@@ -1,0 +1,342 @@
+//! The kit: what a guest gets only if it is asked for, an empty disk and programs of Debian's.
+//!
+//! It is an entry of the cache beside the sysroot, not a part of it: the tree of each kernel is named after
+//! the sysroot that compiled it, and would have to be compiled again for a program that compiles nothing.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::apt::{self, Apt, Superseded};
+use crate::cache::{self, Entry};
+use crate::command::HostCommand;
+use crate::initramfs::{self, GuestFile};
+use crate::layout::Layout;
+use crate::lock::Lock;
+use crate::package::{self, Package, hex};
+use crate::parallel;
+use crate::prepare;
+use crate::progress::Progress;
+use crate::stop::Stop;
+
+/// What it is made of.
+const PACKAGES: [&str; 3] = ["procps", "strace", "e2fsprogs"];
+
+/// The programs for the guest.
+const PROGRAMS: [&str; 2] = ["pmap", "strace"];
+
+/// What is not unpacked.
+const EXCLUDED: [&str; 4] = [
+    "./usr/share/doc",
+    "./usr/share/man",
+    "./usr/share/locale",
+    "./usr/lib/x86_64-linux-gnu/gconv",
+];
+
+/// The dynamic linker, as programs name it (`PT_INTERP`).
+const LINKER: &str = "lib64/ld-linux-x86-64.so.2";
+
+/// Where Debian's dynamic linker looks first.
+const LIBRARIES: &str = "lib/x86_64-linux-gnu";
+
+/// The size of the disk.
+const DISK_LEN: u64 = 64 << 20;
+
+/// The same bytes at each making, and a quiet disk: nothing is left to be initialised by the guest's kernel
+/// in the background (mke2fs(8)). Blocks of one page, as on a disk of a usual size.
+const MKE2FS_OPTIONS: [&str; 15] = [
+    "-q",
+    "-F",
+    "-t",
+    "ext4",
+    "-b",
+    "4096",
+    "-m",
+    "0",
+    "-L",
+    "lab",
+    "-U",
+    "6d6d6170-6465-4d6f-8000-000000000001",
+    "-E",
+    "lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,\
+     hash_seed=6d6d6170-6465-4d6f-8000-000000000002",
+    "--",
+];
+
+/// When the disk was made, it says: 2026-01-01, in seconds since 1970.
+const MADE_AT: &str = "1767225600";
+
+/// What making it takes, in bytes.
+const BYTES: u64 = 150_000_000;
+
+/// Changes whenever the lines of this file that shape the kit do.
+const RECIPE: &str = "kit 1";
+
+/// A kit that is there, whole.
+#[derive(Debug)]
+pub struct Kit {
+    dir: PathBuf,
+    /// Keeps other runs from removing it.
+    #[expect(dead_code, reason = "held for its Drop")]
+    held: Lock,
+}
+
+/// What the archive held when it was asked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Resolution {
+    packages: Vec<Package>,
+    /// What it was asked for.
+    names: Vec<String>,
+}
+
+impl Kit {
+    /// An archive with pmap(1), strace(1) and what they are linked to.
+    #[must_use]
+    pub fn tools(&self) -> PathBuf {
+        self.dir.join("tools.cpio")
+    }
+
+    /// The image of an empty disk: ext4, without partitions.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.dir.join("disk.ext4")
+    }
+
+    /// Makes the kit, unless it is there.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be reached, or the disk is full; nothing half-made is left behind.
+    pub fn prepare(
+        layout: &Layout,
+        mirror: Option<&str>,
+        update: bool,
+        progress: &Progress,
+        stop: &Stop,
+    ) -> Result<Self> {
+        layout.make_cache()?;
+        let whole = || whole(layout).map(|dir| dir.filter(|_| !update));
+        if let Some(dir) = whole()? {
+            return Self::hold(dir);
+        }
+        // To the end: another run would take the packages for left behind, and remove them.
+        let _lock = Lock::take(
+            &layout.cache.join("apt.lock"),
+            "download packages",
+            progress,
+        )?;
+        if let Some(dir) = whole()? {
+            return Self::hold(dir);
+        }
+        prepare::require_space(layout, BYTES)?;
+        let resolution = fetch(layout, mirror, update, progress, stop)?;
+        let dir = resolution.entry(layout);
+        cache::make(&dir, "make the tools and the disk", progress, |dir| {
+            let stage = progress.stage("make the tools and the disk");
+            fill(dir, layout, &resolution.packages, stop)?;
+            stage.done();
+            Ok(())
+        })?;
+        prepare::remove_packages(layout, &resolution.packages)?;
+        prepare::save(&resolution, &file(layout))?;
+        Self::hold(dir)
+    }
+
+    fn hold(dir: PathBuf) -> Result<Self> {
+        let held = cache::hold(&dir)?;
+        Ok(Self { dir, held })
+    }
+}
+
+/// Where the kit is that this lab would use, whether or not it has been made.
+#[must_use]
+pub fn current(layout: &Layout) -> Option<PathBuf> {
+    Resolution::load(layout).map(|known| known.entry(layout))
+}
+
+/// The directory of the kit, if it is there, whole.
+fn whole(layout: &Layout) -> Result<Option<PathBuf>> {
+    match current(layout) {
+        Some(dir) if cache::state(&dir)? == Entry::Whole => Ok(Some(dir)),
+        _ => Ok(None),
+    }
+}
+
+fn file(layout: &Layout) -> PathBuf {
+    layout.resolution("kit")
+}
+
+impl Resolution {
+    fn load(layout: &Layout) -> Option<Self> {
+        // A file that cannot be read or understood is made again, at the price of asking the archive.
+        let known: Self = serde_json::from_slice(&fs::read(file(layout)).ok()?).ok()?;
+        (known.names == PACKAGES).then_some(known)
+    }
+
+    fn ask(apt: &Apt, stop: &Stop) -> Result<Self> {
+        apt.update(stop)?;
+        Ok(Self {
+            packages: apt.resolve(&PACKAGES, stop)?,
+            names: PACKAGES.map(str::to_owned).to_vec(),
+        })
+    }
+
+    fn entry(&self, layout: &Layout) -> PathBuf {
+        let mut hash = Sha256::new();
+        hash.update(RECIPE);
+        for package in &self.packages {
+            hash.update(&package.sha256);
+        }
+        let key = hex(&hash.finalize()[..6]);
+        layout.cache.join(format!("kit-{key}"))
+    }
+}
+
+/// Resolves the packages, unless that was done earlier, and downloads them.
+fn fetch(
+    layout: &Layout,
+    mirror: Option<&str>,
+    update: bool,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Resolution> {
+    let open = || Apt::open(&layout.apt(), mirror, stop);
+    let ask = || {
+        let stage = progress.stage("ask the archive for the tools");
+        let resolution = Resolution::ask(&open()?, stop)?;
+        stage.done();
+        Ok::<_, anyhow::Error>(resolution)
+    };
+    let download = |resolution: &Resolution| {
+        let apt = || {
+            let apt = open()?;
+            apt.update_once(stop)?;
+            Ok(apt)
+        };
+        package::fetch(
+            &apt,
+            &resolution.packages,
+            &layout.packages(),
+            progress,
+            stop,
+        )
+    };
+    let known = Resolution::load(layout).filter(|_| !update);
+    let mut resolution = known.map_or_else(ask, Ok)?;
+    match download(&resolution) {
+        Err(error) if error.is::<Superseded>() => {
+            progress.note("  the archive no longer has what was chosen earlier; it is asked again");
+            resolution = ask()?;
+            download(&resolution)?;
+        }
+        downloaded => downloaded?,
+    }
+    apt::forget(&layout.apt())?;
+    Ok(resolution)
+}
+
+/// Makes the two files in `dir`.
+fn fill(dir: &Path, layout: &Layout, packages: &[Package], stop: &Stop) -> Result<()> {
+    let unpacked = Unpacked(dir.join("unpacked"));
+    let root = &unpacked.0;
+    fs::create_dir(root).with_context(|| format!("failed to make {}", root.display()))?;
+    parallel::map(
+        packages,
+        |package| package.len,
+        stop,
+        |package, _| package.unpack(&layout.packages(), root, &[], &EXCLUDED, stop),
+    )?;
+    initramfs::write(&unpacked.programs(stop)?, &dir.join("tools.cpio"))?;
+    unpacked.make_disk(&dir.join("disk.ext4"), stop)?;
+    fs::remove_dir_all(root).with_context(|| format!("failed to remove {}", root.display()))
+}
+
+/// The packages' files, below a directory of the host.
+struct Unpacked(PathBuf);
+
+impl Unpacked {
+    /// The packages' own dynamic linker, with their own libraries: nothing of the host's is mixed in.
+    fn linker(&self, purpose: &str) -> HostCommand {
+        HostCommand::new(purpose, self.0.join("usr").join(LINKER))
+            .arg("--library-path")
+            .arg(self.0.join("usr").join(LIBRARIES))
+    }
+
+    /// The programs and what they are linked to, as files of the guest.
+    fn programs(&self, stop: &Stop) -> Result<Vec<GuestFile>> {
+        let linker = Path::new("/").join(LINKER);
+        let mut files = vec![GuestFile::copy(
+            self.0.join("usr").join(LINKER),
+            linker,
+            0o755,
+        )];
+        for name in PROGRAMS {
+            let program = self.0.join("usr/bin").join(name);
+            let listing = self
+                .linker("list the libraries of a program")
+                .arg("--list")
+                .arg(&program)
+                .stdout(stop)?;
+            // Where busybox has its own: the later file replaces it.
+            files.push(GuestFile::copy(
+                program,
+                Path::new("/bin").join(name),
+                0o755,
+            ));
+            for library in libraries(&listing)
+                .with_context(|| format!("failed to find the libraries of {name}: {listing}"))?
+            {
+                let path = Path::new("/").join(LIBRARIES).join(library);
+                let from = self.0.join("usr").join(LIBRARIES).join(library);
+                let file = GuestFile::copy(from, path, 0o644);
+                if !files.contains(&file) {
+                    files.push(file);
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    /// Writes the image of an empty disk.
+    fn make_disk(&self, image: &Path, stop: &Stop) -> Result<()> {
+        let make = || File::create(image).and_then(|file| file.set_len(DISK_LEN));
+        make().with_context(|| format!("failed to make {}", image.display()))?;
+        self.linker("make a file system")
+            .arg(self.0.join("usr/sbin/mke2fs"))
+            .args(MKE2FS_OPTIONS)
+            .arg(image)
+            .env("MKE2FS_CONFIG", self.0.join("etc/mke2fs.conf"))
+            .env("SOURCE_DATE_EPOCH", MADE_AT)
+            .run(stop, |_, _| ())
+            .map(drop)
+    }
+}
+
+/// The names in what `ld.so --list` says: `libc.so.6 => /path/libc.so.6 (0x7f12)`, and lines for the linker
+/// itself and for what is in no file. `None` if a library is missing.
+fn libraries(listing: &str) -> Option<Vec<&str>> {
+    let lines = listing.lines().filter_map(|line| line.split_once(" => "));
+    lines
+        .map(|(name, found)| (name.trim(), found))
+        .filter(|(name, _)| !name.starts_with('/'))
+        .map(|(name, found)| found.starts_with('/').then_some(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_read_off_the_linkers_list() {
+        let listing = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+                       \tlibproc2.so.0 => /a path (0)/libproc2.so.0 (0x00007f76)\n\
+                       \tlibc.so.6 => /lib/libc.so.6 (0x00007f75)\n\
+                       \t/lib64/ld-linux-x86-64.so.2 => /x/ld-linux-x86-64.so.2 (0x00007f77)\n";
+        assert_eq!(libraries(listing).unwrap(), ["libproc2.so.0", "libc.so.6"]);
+        assert_eq!(libraries("\tlibproc2.so.0 => not found\n"), None);
+    }
+}
