@@ -4,12 +4,12 @@ use std::io::{self, Write};
 
 use crate::catalogue::CatalogueError;
 use crate::claim::Claim;
-use crate::cli::{Cli, Command, List};
+use crate::cli::{self, Cli, Command, List};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::report::listing;
 use crate::report::style::Style;
-use crate::{actor, experiment, message};
+use crate::{actor, example, experiment, message};
 
 mod claims;
 mod results;
@@ -34,6 +34,9 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// An example that has no flaw to show.
+    #[error("nothing is wrong with {0} as it was written; run it without --as-written")]
+    Flawless(String),
     /// The lab broke.
     #[error(transparent)]
     Lab(#[from] Error),
@@ -44,7 +47,7 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Claims { .. } | Self::Unreadable { .. } => ExitCode::Usage,
+            Self::Claims { .. } | Self::Unreadable { .. } | Self::Flawless(_) => ExitCode::Usage,
             Self::Lab(_) => ExitCode::LabBroke,
         }
     }
@@ -66,6 +69,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Observe(options) => trials::observe(cli, options),
         Command::Writer(options) => Ok(message::write(device, options)?),
         Command::Reader(options) => Ok(message::read(device, options)?),
+        Command::Example(options) => example(options),
         Command::Actor => {
             actor::serve()?;
             Ok(ExitCode::AsExpected)
@@ -96,6 +100,22 @@ fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
     };
     print(&listing::render(&catalogue, wanted, style))?;
     Ok(ExitCode::AsExpected)
+}
+
+fn example(options: &cli::Example) -> Result<ExitCode, Failure> {
+    let Some(example) = example::find(&options.name) else {
+        print(&example::list())?;
+        return Ok(ExitCode::AsExpected);
+    };
+    let flawless = || Failure::Flawless(options.name.clone());
+    let run = if options.as_written {
+        example.as_written.ok_or_else(flawless)?
+    } else {
+        example.right
+    };
+    let story = run()?;
+    print(&format!("{story}"))?;
+    Ok(story.exit_code())
 }
 
 /// A reader that went away, such as `head`, has seen what it wanted.

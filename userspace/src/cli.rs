@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::boot::Boot;
@@ -39,6 +40,7 @@ Start with:
   mmapdemo explain private-is-snapshot             one claim: what was done, seen and concluded
   mmapdemo reader                                  in one terminal, then in another:
   mmapdemo writer 'hello'                          two unrelated processes, one page
+  mmapdemo example print --as-written              a program of the documents, and where it fails
 
 Exit status:
   0   every verdict is as expected (a claim known to be false was refuted)
@@ -71,6 +73,8 @@ pub enum Command {
     Writer(Writer),
     /// Wait for a writer's text in a shared page and print it.
     Reader(Reader),
+    /// Run a program of the documents, done right or as it was written.
+    Example(Example),
     /// Take orders from an experiment on standard input.
     #[command(hide = true)]
     Actor,
@@ -191,6 +195,19 @@ pub struct SharedPage {
     /// How long to wait for the other side, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub timeout: Duration,
+}
+
+/// Run a program of the documents, done right or as it was written.
+///
+/// It says what it did, what was seen, and why; the status is 1 if what it is to show was not seen.
+#[derive(Debug, Args)]
+pub struct Example {
+    /// The program.
+    #[arg(value_parser = PossibleValuesParser::new(crate::example::names()))]
+    pub name: String,
+    /// Make the mistakes of the original, and watch where they lead.
+    #[arg(long)]
+    pub as_written: bool,
 }
 
 /// A day: longer than anybody waits, and short enough to be added to any `Instant`.

@@ -33,6 +33,7 @@ pub mod disk;
 pub mod errand;
 pub mod error;
 pub mod evidence;
+pub mod example;
 pub mod exit_code;
 pub mod experiment;
 pub mod faults;

@@ -599,6 +599,19 @@ pub fn swap_off(path: &CStr) -> Result<(), Errno> {
     Errno::result(unsafe { libc::swapoff(path.as_ptr()) }).map(drop)
 }
 
+/// Has the C library call `handler` when the process ends by `exit(3)`, see `atexit(3)`.
+///
+/// # Errors
+///
+/// `ENOMEM`, if it cannot keep one more.
+pub fn at_exit(handler: extern "C" fn()) -> Result<(), Errno> {
+    // SAFETY: A safe function may be called at any time, and the program's code is never unloaded.
+    match unsafe { libc::atexit(handler) } {
+        0 => Ok(()),
+        _ => Err(Errno::ENOMEM),
+    }
+}
+
 /// The descriptor that reports go to, owned by the handlers that [`Sacrifice::fork`] installs; -1 elsewhere.
 static REPORT_TO: AtomicI32 = AtomicI32::new(-1);
 

@@ -18,6 +18,7 @@ use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::boot::Boot;
 use mmapdemo::catalogue::Catalogue;
 use mmapdemo::claim::{Claim, Object};
+use mmapdemo::example::ALL;
 use mmapdemo::experiment;
 use mmapdemo::need::Need;
 use predicates::prelude::PredicateBooleanExt;
@@ -132,6 +133,17 @@ fn a_writer_and_a_reader_started_by_hand_meet_in_the_device() {
         String::from_utf8(read.stdout).unwrap(),
         "from the other side\n"
     );
+}
+
+#[test]
+fn every_example_shows_as_root_on_this_kernel_what_it_is_to_show() {
+    for it in ALL {
+        mmapdemo(&["example", it.name]).assert().success();
+        if it.as_written.is_some() {
+            let flawed = mmapdemo(&["example", it.name, "--as-written"]).assert();
+            flawed.success().stdout(contains("why "));
+        }
+    }
 }
 
 #[test]
