@@ -41,6 +41,8 @@ enum Order {
     Page,
     /// Look the current mapping up in smaps.
     Vma,
+    /// Allocate by malloc(3), look the block up in smaps, and free it.
+    Allocate(usize),
 }
 
 /// What an actor answers.
@@ -226,6 +228,18 @@ impl Actor {
         }
     }
 
+    /// The VMA of a block of `len` bytes that it allocates, and frees again.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone, or the block is in no VMA.
+    pub fn allocate(&mut self, len: usize) -> Result<Vma> {
+        match self.ask(&Order::Allocate(len))? {
+            Answer::Vma(Some(vma)) => Ok(vma),
+            other => Err(self.confused(&other)),
+        }
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
@@ -298,6 +312,12 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
                 }
                 Err(error) => Err(error),
             },
+            Order::Allocate(len) => {
+                // By malloc(3), as the alignment is small; see `System` of the standard library.
+                let block: Vec<u8> = Vec::with_capacity(len);
+                let addr = std::hint::black_box(&block).as_ptr().addr();
+                procfs::vma(addr).map(Answer::Vma)
+            }
             order => match own.as_ref().or(inherited) {
                 Some(mapping) => obey(&order, mapping),
                 None => Ok(Answer::Broke("nothing is mapped".to_owned())),
@@ -310,8 +330,8 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
 
 fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
     match order {
-        Order::Map(_) => Ok(Answer::Broke(
-            "an order to map is not for `obey`".to_owned(),
+        Order::Map(_) | Order::Allocate(_) => Ok(Answer::Broke(
+            "an order about no mapping is not for `obey`".to_owned(),
         )),
         Order::Store { offset, bytes } => {
             let store = |mapping: &Mapping| mapping.store_bytes(*offset, bytes);
