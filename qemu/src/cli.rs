@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::accel::Wish;
+use crate::boot::{self, Boot};
 use crate::machine::Accel;
 use crate::release::{TESTED, Wanted};
 
@@ -59,6 +60,7 @@ pub enum Command {
     /// Build the module and the programs of the guest.
     Build(KernelArgs),
     /// Boot, load the module, run the experiments and print the report.
+    #[command(after_help = RUN_BOOTS)]
     Run(Run),
     /// Run a static program in the guest, with the module loaded; its output and status come through.
     #[command(after_help = EXEC_EXAMPLES)]
@@ -72,6 +74,11 @@ pub enum Command {
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
+
+const RUN_BOOTS: &str = "\
+Most claims are judged in one boot. Some take another machine, which is booted before, and only if such
+claims are asked for: one whose power is cut, one with little memory, one whose clock counts instructions
+(by TCG, whatever --accel says). A boot that fails, fails the run. The kernels' logs are in target/lab.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -153,11 +160,27 @@ pub struct Extras {
     pub tools: bool,
 }
 
-impl Extras {
-    /// Whether anything is asked for.
+/// Which machine a single guest is.
+#[derive(Clone, Debug, Args)]
+pub struct Furnishing {
+    /// What it has beside the usual.
+    #[command(flatten)]
+    pub extras: Extras,
+    /// The kind of the boot, instead of the usual one: `power-cut`, `small-memory` or `counting`, as
+    /// claims take them. The first two have a disk.
+    #[arg(long, value_name = "KIND", value_parser = boot::find)]
+    pub boot: Option<&'static Boot>,
+}
+
+impl Furnishing {
+    /// What of the kit it takes.
     #[must_use]
-    pub fn any(self) -> bool {
-        self != Self::default()
+    pub fn of_the_kit(&self) -> Extras {
+        let disk = self.boot.is_some_and(|boot| boot.disk.is_some());
+        Extras {
+            disk: self.extras.disk || disk,
+            ..self.extras
+        }
     }
 }
 
@@ -216,6 +239,12 @@ pub struct Run {
     /// The claims to judge; all of them, if none is named. `cargo lab exec -- mmapdemo list` names them.
     #[arg(value_name = "CLAIM")]
     pub claims: Vec<String>,
+    /// Write everything that was found to this file, as JSON (docs/results.md).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write one test case a claim and node to this file, as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// `lab exec`.
@@ -227,9 +256,9 @@ pub struct Exec {
     /// How the guest runs.
     #[command(flatten)]
     pub guest: GuestArgs,
-    /// What it gets beside the usual.
+    /// Which machine it is.
     #[command(flatten)]
-    pub extras: Extras,
+    pub furnishing: Furnishing,
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,
@@ -250,9 +279,9 @@ pub struct Shell {
     /// What executes the guest's instructions.
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
-    /// What the guest gets beside the usual.
+    /// Which machine it is.
     #[command(flatten)]
-    pub extras: Extras,
+    pub furnishing: Furnishing,
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,

@@ -15,12 +15,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::console::INIT_FAILED;
-use crate::job::{Event, Job, Module, ORDER_PATH, Order, Refusal, Work};
+use crate::job::{Ending, Event, Job, Module, ORDER_PATH, Order, Refusal, Work};
 use children::Children;
 use ports::{Control, Ports};
 
@@ -71,7 +71,11 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     let children = Children::adopt()?;
     control.say(&ready()?)?;
     let Order {
-        job: Job { module, work },
+        job: Job {
+            module,
+            work,
+            ending,
+        },
         mark,
     } = order;
     let loaded = module
@@ -80,6 +84,9 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     match work {
         Work::Programs(programs) if loaded => {
             programs::run(&programs, &mark, ports, &children, control)?;
+            if ending == Ending::PowerCut {
+                return await_cut(control);
+            }
         }
         Work::Programs(_) => {}
         Work::Shell(shell) => shell::run(&shell, &children, control)?,
@@ -88,6 +95,14 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     module
         .filter(|_| loaded)
         .map_or(Ok(()), |module| unload(&module, control))
+}
+
+/// Waits for the host to cut the power. Nothing is unmounted, written back or unloaded here: whoever loses
+/// power does not come to that either.
+fn await_cut(control: &mut Control) -> Result<()> {
+    control.say(&Event::AwaitsCut { taint: taint()? })?;
+    control.wait_for_bye()?;
+    bail!("the host did not cut the power")
 }
 
 fn ready() -> Result<Event> {
@@ -146,7 +161,7 @@ fn unload(module: &Module, control: &mut Control) -> Result<()> {
 /// Ends the machine. With QEMU's `-no-reboot` a reset is the end, as is a power-off by ACPI; the
 /// difference is below what can be measured, and only one of them does not look like a crash.
 fn power_off() {
-    // Nothing is on a disk, but sync(2) is what a power-off owes to whoever adds one.
+    // What is on a disk is owed this; only a power cut comes without.
     nix::unistd::sync();
     let Err(errno) = reboot(RebootMode::RB_POWER_OFF);
     complain(&format!("failed to power off: {errno}"));

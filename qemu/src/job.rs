@@ -46,6 +46,18 @@ pub struct Job {
     pub module: Option<Module>,
     /// What to do in between.
     pub work: Work,
+    /// What comes after the work.
+    pub ending: Ending,
+}
+
+/// How a guest ends once its work is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It unloads the module, writes back what belongs on its disks, and powers off.
+    PowerOff,
+    /// It does nothing any more, and the host cuts its power.
+    PowerCut,
 }
 
 /// A kernel module in the guest.
@@ -153,7 +165,7 @@ pub enum Command {
     Bye,
 }
 
-/// What `init` says. After [`Event::Down`] nothing follows.
+/// What `init` says. After [`Event::Down`] and [`Event::AwaitsCut`] nothing follows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
@@ -207,6 +219,11 @@ pub enum Event {
     UnloadRefused(Refusal),
     /// A program of the job unloaded the module itself.
     ModuleGone,
+    /// All programs have ended, and nothing more will happen until the power is cut.
+    AwaitsCut {
+        /// `/proc/sys/kernel/tainted`.
+        taint: u64,
+    },
     /// `init` could not do its work; the guest ends without doing the rest.
     Failed {
         /// What it tried, and why that failed.

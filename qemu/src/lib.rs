@@ -14,6 +14,7 @@
 
 pub mod accel;
 pub mod apt;
+pub mod boot;
 pub mod cache;
 pub mod cli;
 pub mod command;
@@ -51,6 +52,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod release;
 pub mod report;
+pub mod requirements;
 pub mod rom;
 pub mod seal;
 pub mod session;

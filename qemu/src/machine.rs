@@ -70,6 +70,27 @@ pub enum Clock {
     Instructions,
 }
 
+/// What machines differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hardware {
+    /// Size of the memory, in MiB.
+    pub memory_mib: u32,
+    /// Number of processors.
+    pub nr_cpus: u32,
+    /// What the clocks follow.
+    pub clock: Clock,
+}
+
+impl Hardware {
+    /// Enough memory for the experiments, and little to set up at boot; two processors, so that races can
+    /// happen.
+    pub const USUAL: Self = Self {
+        memory_mib: 512,
+        nr_cpus: 2,
+        clock: Clock::Host,
+    };
+}
+
 /// Everything about the guest that its software does not decide.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -79,12 +100,8 @@ pub struct Machine {
     pub kernel: PathBuf,
     /// What executes the guest's instructions.
     pub accel: Accel,
-    /// Size of its memory.
-    pub memory_mib: u32,
-    /// Number of its processors. Two, so that races can happen.
-    pub nr_cpus: u32,
-    /// What its clocks follow.
-    pub clock: Clock,
+    /// Memory, processors, clock.
+    pub hardware: Hardware,
     /// Its disks.
     pub disks: Vec<Disk>,
     /// Kernel parameters beside those of [`Machine::cmdline`].
@@ -171,7 +188,7 @@ impl Machine {
     fn board(&self, args: &mut Args) {
         // Not microvm: it is no faster here, and QEMU 7.2's hangs with ACPI on.
         args.option("-M", "pc");
-        args.option("-m", &format!("{}M", self.memory_mib));
+        args.option("-m", &format!("{}M", self.hardware.memory_mib));
         args.flag("-nodefaults");
         args.flag("-no-user-config");
         args.option("-display", "none");
@@ -180,7 +197,7 @@ impl Machine {
     }
 
     fn processors(&self, args: &mut Args) {
-        match (self.accel, self.clock) {
+        match (self.accel, self.hardware.clock) {
             // One host thread for each processor: with a single one, spinning for another processor
             // starves it, and races never show.
             (Accel::Tcg, Clock::Host) => args.option("-accel", "tcg,thread=multi"),
@@ -188,7 +205,7 @@ impl Machine {
             (Accel::Tcg, Clock::Instructions) => args.option("-accel", "tcg,thread=single"),
             (Accel::Kvm, _) => args.option("-accel", "kvm"),
         }
-        if self.clock == Clock::Instructions {
+        if self.hardware.clock == Clock::Instructions {
             // `sleep=off`: a processor that waits finds its next timer expired at once.
             args.option("-icount", "shift=0,sleep=off");
             args.option("-rtc", "base=2026-01-01T00:00:00,clock=vm");
@@ -200,7 +217,7 @@ impl Machine {
             Accel::Tcg => args.option("-cpu", "max"),
             Accel::Kvm => args.option("-cpu", "host"),
         }
-        args.option("-smp", &self.nr_cpus.to_string());
+        args.option("-smp", &self.hardware.nr_cpus.to_string());
     }
 
     /// The ELF `vmlinux` enters by PVH (`Documentation/arch/x86/boot.rst` leads there): no decompression
@@ -250,7 +267,7 @@ impl Machine {
             // A task that blocks for ever is reported, with its stack, before the deadlines pass.
             "sysctl.kernel.hung_task_timeout_secs=10",
         ];
-        let exact: &[&str] = match self.clock {
+        let exact: &[&str] = match self.hardware.clock {
             Clock::Host => &[],
             // The same addresses, and the same time in each delay loop; measuring the latter would need
             // another clock.

@@ -3,7 +3,7 @@
 mod words;
 
 use crate::console::{self, Allowance, Death};
-use crate::job::{Event, Job, Program, Refusal, Work};
+use crate::job::{Ending, Event, Job, Program, Refusal, Work};
 use crate::ktap::{self, Ktap, Verdict};
 use crate::phase::Phase;
 
@@ -71,6 +71,8 @@ pub enum Outcome {
         /// The unexpected flags.
         flags: u64,
     },
+    /// The guest's power was to be cut, and it ended otherwise.
+    NotCut,
     /// The guest ended in good order, but a part of its output did not arrive.
     OutputLost,
     /// The module could not be unloaded.
@@ -143,6 +145,8 @@ pub enum End {
     },
     /// The console said that the guest is dead, but QEMU stayed.
     Dead,
+    /// The work was done, all of its output was there, and the lab cut the power, as the job asks.
+    PowerCut,
     /// A deadline passed.
     TimedOut,
     /// The reader of the output went away.
@@ -255,6 +259,9 @@ fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
     if is_shell(seen.job) {
         return Some(Outcome::Completed);
     }
+    if (seen.job.ending == Ending::PowerCut) != (*seen.end == End::PowerCut) {
+        return Some(Outcome::NotCut);
+    }
     if !seen.output_complete {
         return Some(Outcome::OutputLost);
     }
@@ -266,7 +273,9 @@ fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
     }
     seen.events.iter().find_map(|event| match event {
         Event::UnloadRefused(refusal) => Some(Outcome::UnloadRefused(refusal.clone())),
-        Event::Ready { taint, .. } | Event::Down { taint } if taint & !EXPECTED_TAINT != 0 => {
+        Event::Ready { taint, .. } | Event::Down { taint } | Event::AwaitsCut { taint }
+            if taint & !EXPECTED_TAINT != 0 =>
+        {
             Some(Outcome::Tainted {
                 flags: taint & !EXPECTED_TAINT,
             })

@@ -158,7 +158,7 @@ impl Progress {
             | Event::Signaled { program, .. }
             | Event::NotStarted { program, .. } => self.enter(self.program_or_unload(program + 1)),
             Event::ModuleRefused(_) | Event::Failed { .. } => self.enter(Phase::Unload),
-            Event::Down { .. } => self.enter(Phase::Drain),
+            Event::Down { .. } | Event::AwaitsCut { .. } => self.enter(Phase::Drain),
             Event::Leftovers { .. }
             | Event::ModuleUnloaded
             | Event::UnloadRefused(_)

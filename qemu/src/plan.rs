@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::{AccelChoice, Extras};
+use crate::boot::Boot;
+use crate::cli::{AccelChoice, Extras, Furnishing};
 use crate::disk::{self, Disk};
 use crate::initramfs::GuestFile;
-use crate::job::{Job, MODULE_PATH, Module, Work};
+use crate::job::{Ending, Job, MODULE_PATH, Module, Work};
 use crate::kit::Kit;
+use crate::machine::{Clock, Hardware};
 use crate::phase::Deadlines;
 use crate::programs::has_interpreter;
 use crate::report::Report;
@@ -29,6 +31,8 @@ pub struct Plan<'a> {
     pub work: Work,
     /// How long a program may take; `None` is for ever.
     pub timeout: Option<Duration>,
+    /// The kind of its boot, if it is not the main one.
+    pub earlier: Option<&'static Boot>,
     /// Archives of files, to be put behind the base.
     pub archives: Vec<PathBuf>,
     /// Its files, the module among them.
@@ -48,6 +52,7 @@ impl<'a> Plan<'a> {
             insmod_args: &[],
             work,
             timeout: Deadlines::default().program,
+            earlier: None,
             archives: Vec::new(),
             files: vec![module],
             disks: Vec::new(),
@@ -70,11 +75,49 @@ impl<'a> Plan<'a> {
         if let (Some(kit), true) = (kit, wanted.tools) {
             self.archives.push(kit.tools());
         }
-        if let (Some(kit), true) = (kit, wanted.disk) {
-            let disk = Disk::copy_of(&kit.disk(), disk::Name::Scratch)?;
-            self.disks.push(disk);
+        if wanted.disk {
+            self.attach(kit, disk::Name::Scratch)?;
         }
         Ok(self)
+    }
+
+    /// Makes this a boot of this kind.
+    ///
+    /// # Errors
+    ///
+    /// When there is not enough memory for its disk.
+    pub fn in_boot(mut self, boot: &'static Boot, kit: Option<&Kit>) -> Result<Self> {
+        if boot.hardware.clock == Clock::Instructions {
+            // The host's processor does not count them.
+            self.accel = AccelChoice::Tcg;
+        }
+        if let Some(name) = boot.disk {
+            self.attach(kit, name)?;
+        }
+        self.timeout = self.timeout.map(|timeout| timeout.min(boot.timeout));
+        self.earlier = Some(boot);
+        Ok(self)
+    }
+
+    /// Adds what the command line asks for.
+    ///
+    /// # Errors
+    ///
+    /// When there is not enough memory for a disk.
+    pub fn furnish(self, wanted: &Furnishing, kit: Option<&Kit>) -> Result<Self> {
+        let plan = self.extras(kit, wanted.extras)?;
+        match wanted.boot {
+            Some(boot) => plan.in_boot(boot, kit),
+            None => Ok(plan),
+        }
+    }
+
+    fn attach(&mut self, kit: Option<&Kit>, name: disk::Name) -> Result<()> {
+        if self.disks.iter().all(|disk| disk.name != name) {
+            let kit = kit.context("failed to find an empty disk: there is no kit")?;
+            self.disks.push(Disk::copy_of(&kit.disk(), name)?);
+        }
+        Ok(())
     }
 
     /// Boots the guest, and sees it through; keeps its logs below `target/`.
@@ -83,7 +126,10 @@ impl<'a> Plan<'a> {
     ///
     /// When it cannot be made or started.
     pub fn boot(self, workshop: &Workshop<'_>, streams: Streams) -> Result<Report> {
-        let mut machine = workshop.machine(&self.built.target, self.accel)?;
+        let hardware = self.earlier.map_or(Hardware::USUAL, |boot| boot.hardware);
+        let target = &self.built.target;
+        let what = self.earlier.map(|boot| boot.what);
+        let mut machine = workshop.machine(target, self.accel, hardware, what)?;
         machine.disks = self.disks;
         let mut archives = vec![workshop.base_archive(self.built)?];
         archives.extend(self.archives);
@@ -93,6 +139,7 @@ impl<'a> Plan<'a> {
             job: Job {
                 module: Some(Module::mmapdemo(self.insmod_args.join(" "))),
                 work: self.work,
+                ending: self.earlier.map_or(Ending::PowerOff, |boot| boot.ending),
             },
             allowed: Vec::new(),
         };
@@ -102,7 +149,8 @@ impl<'a> Plan<'a> {
         };
         let began = Instant::now();
         let report = session::run(&machine, &guest, streams, &deadlines)?;
-        workshop.keep(&self.built.target, &report, began)?;
+        let name = self.earlier.map(|boot| boot.name);
+        workshop.keep(target, &report, began, name)?;
         Ok(report)
     }
 }

@@ -1,7 +1,9 @@
 //! What each subcommand does, in terms of the artefacts that [`crate::workshop`] makes.
 
 mod doctor;
+mod earlier;
 mod exec;
+mod reports;
 mod run;
 mod shell;
 mod test;

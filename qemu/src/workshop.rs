@@ -14,7 +14,7 @@ use crate::kernel::KernelTree;
 use crate::kit::Kit;
 use crate::layout::Layout;
 use crate::lock::Lock;
-use crate::machine::{Clock, Machine};
+use crate::machine::{Hardware, Machine};
 use crate::module::{Builder, KernelModule};
 use crate::own_kernel;
 use crate::parallel;
@@ -25,12 +25,6 @@ use crate::release::Wanted;
 use crate::report::Report;
 use crate::stop::Stop;
 use crate::sysroot::Sysroot;
-
-/// Memory of the guest, in MiB: enough for the experiments, and little to set up at boot.
-const MEMORY_MIB: u32 = 512;
-
-/// Processors of the guest: races between two processes need two.
-const NR_CPUS: u32 = 2;
 
 /// What all stages of one run share.
 #[derive(Debug)]
@@ -175,29 +169,36 @@ impl<'a> Workshop<'a> {
     ///
     /// As [`Kit::prepare`].
     pub fn kit_for(&self, wanted: Extras, args: &KernelArgs) -> Result<Option<Kit>> {
-        wanted.any().then(|| self.kit(args, false)).transpose()
+        (wanted != Extras::default())
+            .then(|| self.kit(args, false))
+            .transpose()
     }
 
-    /// The machine that boots `target`.
+    /// The machine that boots `target`; `what` is special about it, if anything is.
     ///
     /// # Errors
     ///
     /// When KVM was demanded and is of no use.
-    pub fn machine(&self, target: &Target, accel: AccelChoice) -> Result<Machine> {
+    pub fn machine(
+        &self,
+        target: &Target,
+        accel: AccelChoice,
+        hardware: Hardware,
+        what: Option<&str>,
+    ) -> Result<Machine> {
         let qemu = target.sysroot.qemu();
         let choice = accel::choose(accel.into(), &qemu, &self.layout.accel_answer())?;
         let release = &target.kernel.release;
+        let what = what.map_or_else(String::new, |what| format!(", {what}"));
         self.progress.note(&format!(
-            "  boot Linux {release} in QEMU, by {}",
+            "  boot Linux {release} in QEMU, by {}{what}",
             choice.accel
         ));
         Ok(Machine {
             qemu,
             kernel: target.kernel.image.clone(),
             accel: choice.accel,
-            memory_mib: MEMORY_MIB,
-            nr_cpus: NR_CPUS,
-            clock: Clock::Host,
+            hardware,
             disks: Vec::new(),
             extra_cmdline: Vec::new(),
         })
@@ -223,24 +224,34 @@ impl<'a> Workshop<'a> {
         Ok(path)
     }
 
-    /// Records a run's phases for `--timings`, and keeps its logs below `target/`.
+    /// Records a run's phases for `--timings`, and keeps its logs below `target/`; `boot` is the name of one
+    /// that is not the main one.
     ///
     /// # Errors
     ///
     /// When the logs cannot be written.
-    pub fn keep(&self, target: &Target, report: &Report, began: Instant) -> Result<()> {
+    pub fn keep(
+        &self,
+        target: &Target,
+        report: &Report,
+        began: Instant,
+        boot: Option<&str>,
+    ) -> Result<()> {
+        let (guest, suffix) = boot.map_or_else(Default::default, |boot| {
+            (format!(", {boot}"), format!("-{boot}"))
+        });
         let mut from = began;
         for timing in &report.timings {
-            self.progress
-                .record(&format!("guest: {}", timing.phase), from, timing.elapsed);
+            let name = format!("guest{guest}: {}", timing.phase);
+            self.progress.record(&name, from, timing.elapsed);
             from += timing.elapsed;
         }
         let dir = self.layout.build(&target.kernel.release);
         std::fs::create_dir_all(&dir)
             .with_context(|| format!("failed to make {}", dir.display()))?;
         for (name, text) in [
-            ("console.log", &report.console),
-            ("results.ktap", &report.ktap),
+            (format!("console{suffix}.log"), &report.console),
+            (format!("results{suffix}.ktap"), &report.ktap),
         ] {
             let path = dir.join(name);
             std::fs::write(&path, text)

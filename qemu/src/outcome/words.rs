@@ -33,6 +33,7 @@ impl fmt::Display for Outcome {
                 )
             }
             Self::Tainted { flags } => write!(f, "kernel tainted: unexpected flags {flags:#x}"),
+            Self::NotCut => write!(f, "power not cut: the guest ended otherwise"),
             Self::OutputLost => write!(f, "output lost: the guest wrote more than arrived"),
             Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {refusal}"),
             Self::InsmodRefused(refusal) => write!(f, "insmod refused: {refusal}"),

@@ -62,6 +62,11 @@ impl Heard {
         }
     }
 
+    /// Whether the guest is ready to lose its power.
+    pub(super) fn awaits_cut(&self) -> bool {
+        matches!(self.events.last(), Some(Event::AwaitsCut { .. }))
+    }
+
     fn take_events(&mut self, chunk: &[u8]) {
         self.control.extend_from_slice(chunk);
         while let Some(end) = self.control.iter().position(|&byte| byte == b'\n') {

@@ -144,6 +144,9 @@ impl<'a> Watch<'a> {
             }));
         }
         if *self.progress.phase() == Phase::Drain && self.output_complete() {
+            if self.heard.awaits_cut() {
+                return Ok(Some(End::PowerCut));
+            }
             self.tell(&Command::Bye);
             self.progress.enter(Phase::PowerOff);
         }

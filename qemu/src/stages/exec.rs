@@ -61,7 +61,7 @@ fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     // A mistyped name shows before anything is prepared for it.
     let copies = plan::copied_files(&args.copy)?;
     let built = workshop.build(&args.kernel)?;
-    let kit = workshop.kit_for(args.extras, &args.kernel)?;
+    let kit = workshop.kit_for(args.furnishing.of_the_kit(), &args.kernel)?;
     let program = Program {
         stdin: true,
         ..Program::new(&args.argv)
@@ -72,7 +72,7 @@ fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
         timeout: Some(args.guest.timeout()),
         ..Plan::new(&built, Work::Programs(vec![program]))
     };
-    let plan = plan.files(copies).extras(kit.as_ref(), args.extras)?;
+    let plan = plan.files(copies).furnish(&args.furnishing, kit.as_ref())?;
     let stdin = io::stdin()
         .as_fd()
         .try_clone_to_owned()

@@ -4,18 +4,25 @@ use std::io::{self, IsTerminal};
 
 use anyhow::{Result, bail};
 
-use crate::cli::{Demo, GuestArgs, Run};
+use super::earlier::Earlier;
+use super::reports::Reports;
+use crate::cli::{Demo, Run};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
+use crate::initramfs::GuestFile;
 use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::programs::Programs;
 use crate::report::{ProgramStatus, Report};
+use crate::requirements::Requirements;
 use crate::session::Streams;
 use crate::stop::Stop;
-use crate::workshop::{Built, Workshop};
+use crate::workshop::Workshop;
+
+/// Where the guest of the main boot finds what the earlier ones saw.
+const RECORDS: &str = "/lab/records.jsonl";
 
 /// `lab demo`.
 ///
@@ -23,48 +30,69 @@ use crate::workshop::{Built, Workshop};
 ///
 /// When the guest cannot be made or started.
 pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
-    let built = workshop.build(&args.kernel)?;
-    judge(workshop, &built, &args.guest, &[])
+    let (kernel, guest) = (args.kernel.clone(), args.guest.clone());
+    let args = Run {
+        kernel,
+        guest,
+        claims: Vec::new(),
+        json: None,
+        junit: None,
+    };
+    run(workshop, &args)
 }
 
-/// `lab run`.
+/// `lab run`: the earlier boots that the claims take, and the one that judges them, all if none is named.
 ///
 /// # Errors
 ///
-/// When the guest cannot be made or started.
+/// When a guest cannot be made or started, or an earlier boot fails.
 pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
+    let reports = Reports::begin(args.json.as_deref(), args.junit.as_deref())?;
     let built = workshop.build(&args.kernel)?;
-    judge(workshop, &built, &args.guest, &args.claims)
+    let claims = args.claims.as_slice();
+    require_known(claims, &built.programs, &workshop.stop)?;
+    let required = requirements(claims, &built.programs, &workshop.stop)?;
+    let kit = workshop.kit_for(required.of_the_kit(), &args.kernel)?;
+    let mut earlier = Earlier::default();
+    for boot in &required.boots {
+        let asked = (&args.guest, claims);
+        earlier.boot(boot, workshop, &built, kit.as_ref(), asked)?;
+    }
+    let plan = Plan {
+        accel: args.guest.accel,
+        insmod_args: &args.guest.insmod_args,
+        timeout: Some(args.guest.timeout()),
+        disks: earlier.disks,
+        ..Plan::new(&built, work(claims, &required, &reports))
+    };
+    let report = plan
+        .files([GuestFile::data(RECORDS, earlier.records)])
+        .extras(kit.as_ref(), required.extras)?
+        .boot(workshop, Streams::outputs())?;
+    let code = verdict(&report)?;
+    reports.write(report.programs.get(1..).unwrap_or_default())?;
+    Ok(code)
 }
 
-/// Lets the guest judge `claims`, all if there are none.
-fn judge(
-    workshop: &Workshop<'_>,
-    built: &Built,
-    args: &GuestArgs,
-    claims: &[String],
-) -> Result<ExitCode> {
-    require_known(claims, &built.programs, &workshop.stop)?;
+/// What the guest of the main boot does.
+fn work(claims: &[String], required: &Requirements, reports: &Reports) -> Work {
     let color = if io::stdout().is_terminal() {
         "always"
     } else {
         "never"
     };
     let ktap = format!("{PORTS_DIR}/{KTAP_PORT}");
-    let command = ["mmapdemo", "run", "--color", color, "--ktap", &ktap];
-    let command = command.into_iter().chain(claims.iter().map(String::as_str));
+    let mut command = vec!["mmapdemo", "run", "--color", color, "--ktap", &ktap];
+    if !required.boots.is_empty() {
+        command.extend(["--recorded", RECORDS]);
+    }
+    command.extend(reports.options());
+    command.extend(claims.iter().map(String::as_str));
     let program = Program {
         ktap: true,
         ..Program::new(command)
     };
-    let plan = Plan {
-        accel: args.accel,
-        insmod_args: &args.insmod_args,
-        timeout: Some(args.timeout()),
-        ..Plan::new(built, Work::Programs(vec![program]))
-    };
-    let report = plan.boot(workshop, Streams::outputs())?;
-    verdict(&report)
+    Work::Programs(std::iter::once(program).chain(reports.programs()).collect())
 }
 
 /// What the run says about the claims, as an exit status.
@@ -94,6 +122,15 @@ fn verdict(report: &Report) -> Result<ExitCode> {
             bail!("{}", report.outcome)
         }
     }
+}
+
+/// What the built program says that the experiments of `claims` take.
+fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<Requirements> {
+    let text = HostCommand::new("learn what the claims take", &programs.mmapdemo)
+        .arg("requirements")
+        .args(claims)
+        .stdout(stop)?;
+    Requirements::parse(&text)
 }
 
 /// Refuses claims that the built program does not know, before a guest is booted for them.

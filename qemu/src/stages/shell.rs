@@ -30,7 +30,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
     }
     let copies = plan::copied_files(&args.copy)?;
     let built = workshop.build(&args.kernel)?;
-    let kit = workshop.kit_for(args.extras, &args.kernel)?;
+    let kit = workshop.kit_for(args.furnishing.of_the_kit(), &args.kernel)?;
     let shell = job::Shell {
         term: env::var("TERM").unwrap_or_else(|_| "vt100".into()),
         size: terminal::size_of(&stdin),
@@ -42,7 +42,7 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         timeout: None,
         ..Plan::new(&built, Work::Shell(shell))
     };
-    let plan = plan.files(copies).extras(kit.as_ref(), args.extras)?;
+    let plan = plan.files(copies).furnish(&args.furnishing, kit.as_ref())?;
     let stdin = stdin
         .as_fd()
         .try_clone_to_owned()

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use lab::job::{Command, Event, Job, Module, Order, Program, Refusal, Shell, WindowSize, Work};
+use lab::job::{
+    Command, Ending, Event, Job, Module, Order, Program, Refusal, Shell, WindowSize, Work,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,6 +26,7 @@ fn order_survives_the_way_with_arguments_that_are_not_utf8() {
     let job = Job {
         module: Some(Module::mmapdemo("pages=2")),
         work,
+        ending: Ending::PowerCut,
     };
     let text = there_and_back(&Order {
         job,
@@ -43,7 +46,11 @@ fn order_for_a_shell_survives_the_way() {
         size,
     });
     there_and_back(&Order {
-        job: Job { module: None, work },
+        job: Job {
+            module: None,
+            work,
+            ending: Ending::PowerOff,
+        },
         mark: String::new(),
     });
 }
@@ -80,6 +87,7 @@ fn every_event_survives_the_way() {
         Event::UnloadRefused(refusal),
         Event::ModuleGone,
         Event::Failed { why: "a\nb".into() },
+        Event::AwaitsCut { taint: 0 },
         Event::Down { taint: 12288 },
     ] {
         there_and_back(&event);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use lab::disk::{Disk, Name};
 use lab::machine::{
-    Accel, CONSOLE_FD, Channel, Clock, DISKS_FD, INITRAMFS_FD, Machine, QemuProgram,
+    Accel, CONSOLE_FD, Channel, Clock, DISKS_FD, Hardware, INITRAMFS_FD, Machine, QemuProgram,
 };
 
 fn machine(accel: Accel) -> Machine {
@@ -15,9 +15,7 @@ fn machine(accel: Accel) -> Machine {
         },
         kernel: "/a path, with spaces/vmlinux".into(),
         accel,
-        memory_mib: 512,
-        nr_cpus: 2,
-        clock: Clock::Host,
+        hardware: Hardware::USUAL,
         disks: Vec::new(),
         extra_cmdline: vec!["quiet".into()],
     }
@@ -118,8 +116,11 @@ fn disks_are_told_apart_by_their_serial_numbers() {
 fn counted_instructions_take_one_thread_and_no_noise() {
     let plain = machine(Accel::Tcg);
     let exact = Machine {
-        clock: Clock::Instructions,
-        nr_cpus: 1,
+        hardware: Hardware {
+            clock: Clock::Instructions,
+            nr_cpus: 1,
+            ..Hardware::USUAL
+        },
         ..plain
     };
     let args = args(&exact).join(" ");

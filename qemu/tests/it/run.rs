@@ -1,7 +1,7 @@
 //! What is seen of a run, to be spoilt by a test.
 
 use lab::console::Allowance;
-use lab::job::{Event, Job, Module, Program, Work};
+use lab::job::{Ending, Event, Job, Module, Program, Work};
 use lab::outcome::{End, Observed, Outcome, judge};
 use lab::phase::Phase;
 
@@ -31,6 +31,7 @@ impl Run {
             job: Job {
                 module: Some(Module::mmapdemo("")),
                 work: Work::Programs(vec![program]),
+                ending: Ending::PowerOff,
             },
             events: vec![
                 Event::Ready {

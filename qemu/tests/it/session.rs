@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab::job::{Job, Module, Program, Work};
-use lab::machine::{Accel, Clock, Machine, QemuProgram};
+use lab::job::{Ending, Job, Module, Program, Work};
+use lab::machine::{Accel, Hardware, Machine, QemuProgram};
 use lab::outcome::Outcome;
 use lab::output::Sink;
 use lab::phase::{Deadlines, Phase};
@@ -57,6 +57,7 @@ struct Trial {
     stdin: Option<OwnedFd>,
     stdout: Sink,
     deadlines: Deadlines,
+    ending: Ending,
 }
 
 impl Trial {
@@ -67,6 +68,7 @@ impl Trial {
             stdin: None,
             stdout: Box::new(io::sink()),
             deadlines: Deadlines::default(),
+            ending: Ending::PowerOff,
         }
     }
 
@@ -81,9 +83,7 @@ impl Trial {
             },
             kernel: "vmlinux".into(),
             accel: Accel::Tcg,
-            memory_mib: 512,
-            nr_cpus: 2,
-            clock: Clock::Host,
+            hardware: Hardware::USUAL,
             disks: Vec::new(),
             extra_cmdline: Vec::new(),
         };
@@ -93,6 +93,7 @@ impl Trial {
             job: Job {
                 module: self.module,
                 work: Work::Programs(self.programs),
+                ending: self.ending,
             },
             allowed: Vec::new(),
         };
@@ -411,4 +412,34 @@ fn guest_that_talks_nonsense_is_no_good_guest() {
         "{}",
         report.outcome
     );
+}
+
+/// A guest whose power is to be cut, and what it says once its program has ended.
+fn losing_power(last_words: &str) -> Report {
+    let mut program = Program::new(["prog"]);
+    program.capture = true;
+    let trial = Trial {
+        programs: vec![program],
+        ending: Ending::PowerCut,
+        ..Trial::new()
+    };
+    trial.run(&format!("ready; started 0; {last_words}"))
+}
+
+#[test]
+fn power_is_cut_when_the_output_is_complete_and_not_before() {
+    let report = losing_power(
+        "event exited '\"program\": 0, \"code\": 0'; event awaits-cut '\"taint\": 0'; \
+         echo late >&6; mark; exec sleep 1000",
+    );
+    assert_eq!(report.outcome, Outcome::Completed);
+    assert_eq!(report.programs[0].stdout, b"late\n");
+}
+
+#[test]
+fn guest_that_ends_otherwise_has_not_lost_its_power() {
+    let report = losing_power("exited 0 0; down");
+    assert_eq!(report.outcome, Outcome::NotCut);
+    let report = losing_power("exited 0 0; event awaits-cut '\"taint\": 512'; exec sleep 1000");
+    assert_eq!(report.outcome, Outcome::Tainted { flags: 512 });
 }
