@@ -872,3 +872,205 @@ pub mod ioctl {
         }
     }
 }
+
+/// Memory that the kernel keeps for us, whatever becomes of its mapping: the registered buffers of
+/// `io_uring(7)`.
+pub mod pinned {
+    use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+    use std::ptr;
+    use std::sync::atomic::Ordering;
+
+    use nix::errno::Errno;
+    use nix::sys::mman::ProtFlags;
+
+    use super::Mapping;
+    use crate::map_call::MapCall;
+
+    // Of `include/uapi/linux/io_uring.h`, which the libc crate does not translate.
+    const SETUP_NO_SQARRAY: u32 = 1 << 16;
+    const ENTER_GETEVENTS: u32 = 1;
+    const REGISTER_BUFFERS: u32 = 0;
+    const UNREGISTER_BUFFERS: u32 = 1;
+    const OP_READ_FIXED: u64 = 4;
+    const OP_WRITE_FIXED: u64 = 5;
+    const OFF_RING: i64 = 0;
+    const OFF_ENTRIES: i64 = 0x1000_0000;
+    const ENTRY_LEN: usize = 64;
+    const COMPLETION_LEN: usize = 16;
+
+    /// `struct io_uring_params`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Params {
+        sq_entries: u32,
+        cq_entries: u32,
+        flags: u32,
+        others: [u32; 4],
+        reserved: [u32; 3],
+        submissions: Offsets,
+        completions: Offsets,
+    }
+
+    /// `struct io_sqring_offsets` and `struct io_cqring_offsets`: where in the ring's mapping is what.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Offsets {
+        head: u32,
+        tail: u32,
+        mask: u32,
+        entries: u32,
+        flags_or_overflow: u32,
+        /// Of the completion queue, its entries.
+        dropped_or_entries: u32,
+        others: [u32; 2],
+        user_addr: u64,
+    }
+
+    /// The pages that a range of memory had when it was pinned, and a ring to make use of them.
+    #[derive(Debug)]
+    pub struct Pinned {
+        ring: OwnedFd,
+        queues: Mapping,
+        entry: Mapping,
+        submitted: usize,
+        completed: usize,
+        completions: usize,
+        mask: u32,
+        /// Where the range was; from now on only a name for it.
+        addr: usize,
+    }
+
+    impl Pinned {
+        /// Pins all pages of `memory` (`IORING_REGISTER_BUFFERS`), for writing, so that what is mapped
+        /// privately is copied first.
+        ///
+        /// # Errors
+        ///
+        /// What `io_uring_setup(2)`, `mmap(2)` and `io_uring_register(2)` say; `EFAULT` of memory that has
+        /// no pages.
+        pub fn new(memory: &Mapping) -> Result<Self, Errno> {
+            let mut params = Params {
+                flags: SETUP_NO_SQARRAY,
+                ..Params::default()
+            };
+            // SAFETY: The kernel reads and fills in a `struct io_uring_params`, which `params` is.
+            let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, &raw mut params) };
+            let fd = RawFd::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+            // SAFETY: The kernel has just opened it for us.
+            let ring = unsafe { OwnedFd::from_raw_fd(fd) };
+
+            let map = |len, offset| {
+                let call = MapCall {
+                    len,
+                    prot: ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                    flags: libc::MAP_SHARED,
+                    offset,
+                };
+                Mapping::new(call, Some(ring.as_fd()))
+            };
+            let completions = params.completions.dropped_or_entries as usize;
+            let len = completions + params.cq_entries as usize * COMPLETION_LEN;
+            let pinned = Self {
+                queues: map(len, OFF_RING)?,
+                entry: map(ENTRY_LEN, OFF_ENTRIES)?,
+                submitted: params.submissions.tail as usize,
+                completed: params.completions.head as usize,
+                completions,
+                mask: params.cq_entries - 1,
+                addr: memory.addr(),
+                ring,
+            };
+            let range = libc::iovec {
+                iov_base: ptr::with_exposed_provenance_mut(memory.addr()),
+                iov_len: memory.len(),
+            };
+            pinned.register(REGISTER_BUFFERS, &raw const range, 1)?;
+            Ok(pinned)
+        }
+
+        /// Gives the pages back, and tells whether the kernel had them.
+        ///
+        /// # Errors
+        ///
+        /// What `io_uring_register(2)` says.
+        pub fn release(self) -> Result<(), Errno> {
+            self.register(UNREGISTER_BUFFERS, ptr::null(), 0)
+        }
+
+        /// Writes `len` of the pinned bytes, from `offset` on, to `to`, and waits until that is done.
+        ///
+        /// # Errors
+        ///
+        /// What `io_uring_enter(2)` and `write(2)` say.
+        pub fn write_to(
+            &self,
+            to: BorrowedFd<'_>,
+            offset: usize,
+            len: u32,
+        ) -> Result<usize, Errno> {
+            self.call(OP_WRITE_FIXED, to, offset, len)
+        }
+
+        /// Replaces `len` of the pinned bytes, from `offset` on, by what is read from `from`, and waits until
+        /// that is done.
+        ///
+        /// # Errors
+        ///
+        /// What `io_uring_enter(2)` and `read(2)` say.
+        pub fn read_from(
+            &self,
+            from: BorrowedFd<'_>,
+            offset: usize,
+            len: u32,
+        ) -> Result<usize, Errno> {
+            self.call(OP_READ_FIXED, from, offset, len)
+        }
+
+        fn register(&self, what: u32, ranges: *const libc::iovec, count: u32) -> Result<(), Errno> {
+            let ring = self.ring.as_raw_fd();
+            // SAFETY: The kernel reads `count` ranges. To pin their pages changes no byte of them, and what
+            // is done with the pages is up to `call`.
+            let done =
+                unsafe { libc::syscall(libc::SYS_io_uring_register, ring, what, ranges, count) };
+            Errno::result(done).map(drop)
+        }
+
+        /// Hands in the one entry that there is, and waits for its completion.
+        fn call(
+            &self,
+            operation: u64,
+            fd: BorrowedFd<'_>,
+            offset: usize,
+            len: u32,
+        ) -> Result<usize, Errno> {
+            let fd = u64::try_from(fd.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+            let addr = self.addr.checked_add(offset).ok_or(Errno::EFAULT)?;
+            // `struct io_uring_sqe`; the rest, the number of the buffer among it, is 0. An offset of 0
+            // in the file: pipes have none.
+            let fields = [operation | fd << 32, 0, addr as u64, len.into(), 0, 0, 0, 0];
+            for (index, field) in fields.into_iter().enumerate() {
+                let at = self.entry.long(index * 8).map_err(|_| Errno::ERANGE)?;
+                at.store(field, Ordering::Relaxed);
+            }
+            let word = |offset| self.queues.word(offset).map_err(|_| Errno::ERANGE);
+            word(self.submitted)?.fetch_add(1, Ordering::Release);
+
+            let ring = self.ring.as_raw_fd();
+            // SAFETY: The kernel takes the entry above. It accesses pages that were pinned, and refuses
+            // what is outside; they are, or were, those of a `Mapping`, to whose bytes there is no
+            // reference but to atomics, and no other use of those pages takes bytes for constant.
+            let entered = unsafe {
+                libc::syscall(libc::SYS_io_uring_enter, ring, 1, 1, ENTER_GETEVENTS, 0, 0)
+            };
+            Errno::result(entered)?;
+            let head = word(self.completed)?;
+            let index = head.load(Ordering::Acquire) & self.mask;
+            let at = self.completions + index as usize * COMPLETION_LEN;
+            // Behind the eight bytes that name the entry.
+            let result = word(at + 8)?.load(Ordering::Acquire).to_ne_bytes();
+            let result = i32::from_ne_bytes(result);
+            head.fetch_add(1, Ordering::Release);
+            usize::try_from(result).map_err(|_| Errno::from_raw(result.wrapping_neg()))
+        }
+    }
+}

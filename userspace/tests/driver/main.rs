@@ -27,6 +27,8 @@ mod module;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod pinned;
+#[cfg(test)]
 mod poll;
 #[cfg(test)]
 mod seek;
