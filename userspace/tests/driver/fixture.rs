@@ -1,5 +1,6 @@
 //! The device, for one test at a time.
 
+use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -12,6 +13,7 @@ use mmapdemo::sys::ioctl;
 use mmapdemo::sys::{Mapping, PAGE_SIZE};
 use mmapdemo::uapi::Info;
 use nix::errno::Errno;
+use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::sys::mman::ProtFlags;
 
 use crate::log::{self, KernelLog, NAME_TAKEN};
@@ -260,6 +262,12 @@ impl Drop for Device {
 /// Whether the module is loaded.
 fn is_loaded() -> bool {
     Path::new("/sys/module/mmapdemo").exists()
+}
+
+/// Loads the module in the file `path` with `params`.
+pub fn load(path: &str, params: &CStr) -> Result<(), Errno> {
+    let file = File::open(path).expect("open the module");
+    finit_module(&file, params, ModuleInitFlags::empty())
 }
 
 /// Runs a program of the guest to its end.

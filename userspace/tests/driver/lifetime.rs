@@ -1,67 +1,43 @@
 //! Who outlives whom: mappings, pages, the module, and a module that fails to load.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
 
-use crate::fixture::{Device, MODULE, Node, map, on_every_node, run};
-
-/// Another module, whose nodes have the same names from the given one on.
-const TWIN: &str = "/root/twin.ko";
-
-/// Replaces the module's name, and with it the names of its first `renamed` nodes, by others.
-fn make_twin(renamed: usize) {
-    let mut elf = fs::read(MODULE).expect("read the module");
-    let name = b"mmapdemo";
-    for at in 0..elf.len() - 16 {
-        if !elf[at..].starts_with(name) {
-            continue;
-        }
-        let node = match &elf[at + name.len()..at + name.len() + 3] {
-            b"-pf" => 1,
-            b"-fa" => 2,
-            _ => 0,
-        };
-        if node < renamed {
-            elf[at] = b'n';
-        }
-    }
-    fs::write(TWIN, elf).expect("write the twin");
-}
+use crate::fixture::{Device, MODULE, Node, load, map, on_every_node, run};
+use crate::twin::{self, Twin};
 
 #[test]
-fn a_module_whose_second_or_third_node_fails_leaves_nothing() {
-    for (renamed, failing) in [(1, "mmapdemo-pfn"), (2, "mmapdemo-fault")] {
+fn a_module_of_which_any_node_fails_leaves_nothing() {
+    for (renamed, failing) in ["mmapdemo", "mmapdemo-pfn", "mmapdemo-fault"]
+        .into_iter()
+        .enumerate()
+    {
         let device = Device::take();
-        make_twin(renamed);
-        let output = run("/bin/insmod", &[TWIN]);
-        let said = String::from_utf8_lossy(&output.stderr);
+        Twin::new(renamed).write(b'n');
         // EEXIST of the node; the kernel makes EBUSY of it (`do_init_module()`).
-        assert!(
-            !output.status.success() && said.contains("busy"),
-            "{output:?}"
-        );
+        assert_eq!(load(twin::PATH, c"pages=4"), Err(Errno::EBUSY));
         for gone in ["/sys/module/nmapdemo", "/dev/nmapdemo", "/dev/nmapdemo-pfn"] {
             assert!(!Path::new(gone).exists(), "{gone}");
         }
         for node in Node::ALL {
             File::open(node.path()).expect("the module that was there works on");
         }
-        device.expect_name_taken(failing);
+        device.expect_name_taken(&format!("misc/{failing}'"));
     }
 }
 
 #[test]
 fn nobody_gets_in_before_all_nodes_are_there() {
     let device = Device::take();
-    make_twin(2);
+    Twin::new(2).write(b'n');
     std::thread::scope(|scope| {
         let loading = scope.spawn(|| {
             for _ in 0..5 {
-                let output = run("/bin/insmod", &[TWIN]);
+                let output = run("/bin/insmod", &[twin::PATH]);
                 assert!(!output.status.success(), "{output:?}");
             }
         });
@@ -76,7 +52,7 @@ fn nobody_gets_in_before_all_nodes_are_there() {
             }
         }
     });
-    device.expect_name_taken("mmapdemo-fault");
+    device.expect_name_taken("misc/mmapdemo-fault'");
 }
 
 #[test]
@@ -84,20 +60,15 @@ fn lengths_that_cannot_be_are_refused() {
     let device = Device::take();
     device.unload();
     for pages in [
-        "0",
-        "257",
-        "-1",
-        "18446744073709551615",
-        "18446744073709551616",
-        "x",
-        "",
+        c"pages=0",
+        c"pages=257",
+        c"pages=-1",
+        c"pages=18446744073709551615",
+        c"pages=18446744073709551616",
+        c"pages=x",
+        c"pages=",
     ] {
-        let output = run("/bin/insmod", &[MODULE, &format!("pages={pages}")]);
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            !output.status.success() && (said.contains("nvalid") || said.contains("range")),
-            "pages={pages}: {output:?}"
-        );
+        assert_eq!(load(MODULE, pages), Err(Errno::EINVAL), "{pages:?}");
     }
     device.load();
 }

@@ -23,6 +23,8 @@ mod log;
 #[cfg(test)]
 mod mapping;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod module;
 #[cfg(test)]
 mod order;
@@ -31,11 +33,15 @@ mod pinned;
 #[cfg(test)]
 mod poll;
 #[cfg(test)]
+mod scarce;
+#[cfg(test)]
 mod seek;
 #[cfg(test)]
 mod strategy;
 #[cfg(test)]
 #[cfg(feature = "stress")]
 mod stress;
+#[cfg(test)]
+mod twin;
 #[cfg(test)]
 mod window;
