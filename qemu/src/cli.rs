@@ -67,7 +67,7 @@ pub enum Command {
     Exec(Exec),
     /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
     Shell(Shell),
-    /// Check the driver's sources: CLIPPY=1 with warnings denied, and rustfmt.
+    /// Check the driver's sources: CLIPPY=1 and rustdoc with warnings denied, and rustfmt.
     Check(Check),
     /// Run the tests that need the guest.
     Test(Test),
