@@ -28,8 +28,18 @@ const SAVED_COMMAND: &str = "driver/.mmapdemo.o.cmd";
 /// A built module.
 #[derive(Clone, Debug)]
 pub struct KernelModule {
-    /// The `.ko` file.
+    /// The `.ko` file, until the next build.
     pub path: PathBuf,
+    /// What was in it when it was built. Another run of the lab in the same clone may build it anew, from
+    /// other sources, before this one boots.
+    pub elf: Vec<u8>,
+}
+
+impl KernelModule {
+    fn read(path: PathBuf) -> Result<Self> {
+        let elf = fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
+        Ok(Self { path, elf })
+    }
 }
 
 /// How strictly to look at the sources.
@@ -60,15 +70,13 @@ impl Builder<'_> {
     /// When the driver does not compile: with the compiler's own words.
     pub fn build(&self, progress: &Progress, stop: &Stop) -> Result<KernelModule> {
         let out = self.layout.build(&self.kernel.release).join("module");
-        let module = KernelModule {
-            path: out.join("mmapdemo.ko"),
-        };
+        let path = out.join("mmapdemo.ko");
         fs::create_dir_all(&out).with_context(|| format!("failed to make {}", out.display()))?;
         let _lock = Lock::take(&out.join(".lock"), "build the module", progress)?;
         let key = self.key()?;
         let stamp = out.join(".built-from");
-        if module.path.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
-            return Ok(module);
+        if path.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
+            return KernelModule::read(path);
         }
         let _ = fs::remove_file(&stamp);
         let stage = progress.stage("build the module");
@@ -77,6 +85,7 @@ impl Builder<'_> {
         if !said.is_empty() {
             progress.note(said.trim_end());
         }
+        let module = KernelModule::read(path)?;
         self.require_vermagic(&module)?;
         fs::write(&stamp, key).with_context(|| format!("failed to write {}", stamp.display()))?;
         Ok(module)
@@ -248,10 +257,9 @@ impl Builder<'_> {
 
     /// The kernel compares this string before it links the module (`kernel/module/main.c`).
     fn require_vermagic(&self, module: &KernelModule) -> Result<()> {
-        let elf = fs::read(&module.path)
-            .with_context(|| format!("failed to read {}", module.path.display()))?;
         let wanted = format!("vermagic={} ", self.kernel.release);
-        if elf
+        if module
+            .elf
             .windows(wanted.len())
             .any(|window| window == wanted.as_bytes())
         {

@@ -45,7 +45,7 @@ impl<'a> Plan<'a> {
     /// A guest that does `work` with the module loaded, by whatever accelerator there is.
     #[must_use]
     pub fn new(built: &'a Built, work: Work) -> Self {
-        let module = GuestFile::copy(&built.module.path, MODULE_PATH, 0o644);
+        let module = GuestFile::data(MODULE_PATH, built.module.elf.as_slice());
         Self {
             built,
             accel: AccelChoice::Auto,
