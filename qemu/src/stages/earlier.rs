@@ -71,8 +71,8 @@ fn records(report: &Report) -> Result<&[u8]> {
         (outcome, _) => bail!("{outcome}"),
     };
     match &program.status {
-        Some(ProgramStatus::Exited(0)) if program.stdout.ends_with(b"\n") => Ok(&program.stdout),
-        Some(ProgramStatus::Exited(0)) => bail!("the experiments saw nothing"),
+        // Nothing at all is for the main boot to say: it skips what has no record, and gives the reason.
+        Some(ProgramStatus::Exited(0)) => Ok(&program.stdout),
         Some(ProgramStatus::Exited(code)) => bail!("{} exited with {code}", program.name),
         Some(ProgramStatus::Signaled(signal)) => {
             bail!("{} was killed by signal {signal}", program.name)
@@ -96,4 +96,60 @@ fn explain(error: anyhow::Error, boot: &Boot, report: &Report) -> anyhow::Error 
         eprint!("{}", report.last_words());
     }
     error.context(format!("the boot {} failed", boot.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::EARLIER;
+    use crate::phase::Phase;
+    use crate::report::ProgramReport;
+
+    fn report(outcome: Outcome, status: Option<ProgramStatus>) -> Report {
+        Report {
+            outcome,
+            events: Vec::new(),
+            programs: vec![ProgramReport {
+                name: "mmapdemo".into(),
+                status,
+                stdout: b"{}\n".to_vec(),
+                stderr: Vec::new(),
+            }],
+            console: String::new(),
+            ktap: String::new(),
+            qemu_stderr: String::new(),
+            timings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn records_are_taken_from_a_boot_in_which_all_is_well() {
+        let good = report(Outcome::Completed, Some(ProgramStatus::Exited(0)));
+        assert_eq!(records(&good).unwrap(), b"{}\n");
+    }
+
+    #[test]
+    fn records_of_a_boot_that_failed_are_worth_nothing_and_the_boot_is_named() {
+        let phase = Phase::Program(0);
+        let timed_out = report(Outcome::TimedOut { phase }, None);
+        let broke = report(Outcome::Completed, Some(ProgramStatus::Exited(70)));
+        let crashed = report(Outcome::Completed, Some(ProgramStatus::Signaled(11)));
+        for (report, why) in [
+            (timed_out, "timed out during program 1"),
+            (broke, "exited with 70"),
+            (crashed, "killed by signal 11"),
+        ] {
+            let error = explain(records(&report).unwrap_err(), &EARLIER[0], &report);
+            let said = format!("{error:#}");
+            assert!(said.starts_with("the boot power-cut failed: "), "{said}");
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn an_interruption_is_no_failure_of_the_boot() {
+        let report = report(Outcome::Interrupted, None);
+        let error = explain(records(&report).unwrap_err(), &EARLIER[0], &report);
+        assert!(error.is::<Failure>(), "{error:#}");
+    }
 }
