@@ -5,6 +5,7 @@ mod words;
 use crate::console::{self, Allowance, Death};
 use crate::job::{Ending, Event, Job, Program, Refusal, Work};
 use crate::ktap::{self, Ktap, Verdict};
+use crate::output::Closed;
 use crate::phase::Phase;
 
 /// Taint flags that belong to the experiment: a module from outside the tree, without a signature
@@ -122,8 +123,8 @@ pub enum Outcome {
         /// Which one.
         phase: Phase,
     },
-    /// The reader of the lab's output went away.
-    OutputClosed,
+    /// The lab's own output can be written no more.
+    OutputClosed(Closed),
     /// A signal stopped the run.
     Interrupted,
     /// There was no run.
@@ -149,8 +150,8 @@ pub enum End {
     PowerCut,
     /// A deadline passed.
     TimedOut,
-    /// The reader of the output went away.
-    OutputClosed,
+    /// An output can be written no more.
+    OutputClosed(Closed),
     /// A signal came.
     Interrupted,
 }
@@ -189,7 +190,7 @@ pub fn judge(seen: &Observed<'_>) -> Outcome {
 fn stopped_by_us(seen: &Observed<'_>) -> Option<Outcome> {
     match seen.end {
         End::Interrupted => Some(Outcome::Interrupted),
-        End::OutputClosed => Some(Outcome::OutputClosed),
+        End::OutputClosed(closed) => Some(Outcome::OutputClosed(closed.clone())),
         _ => None,
     }
 }

@@ -14,6 +14,25 @@ pub type Sink = Box<dyn Write + Send>;
 /// As much as a socket holds by default.
 const CHUNK_LEN: usize = 128 * 1024;
 
+/// Why an output can be written no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The reader went away, as `head` does when it has seen enough.
+    NoReader,
+    /// Writing failed, in the system's words: a full disk.
+    Failed(String),
+}
+
+impl From<io::Error> for Closed {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::NoReader
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
 /// What has become of an output so far.
 #[derive(Clone, Debug, Default)]
 pub struct OutputState {
@@ -21,8 +40,8 @@ pub struct OutputState {
     pub nr_marks: usize,
     /// Whether the reader at the sink keeps everybody waiting just now.
     pub writing: bool,
-    /// Whether the reader at the sink is gone, and why.
-    pub closed: Option<String>,
+    /// Why nothing more can be written to the sink, if so.
+    pub closed: Option<Closed>,
     /// Whether nothing more will come.
     pub ended: bool,
 }
@@ -116,7 +135,7 @@ impl Carrier {
             }
         };
         self.update(|state| {
-            state.closed = result.err().map(|error| error.to_string());
+            state.closed = result.err().map(Closed::from);
             state.ended = true;
         });
     }

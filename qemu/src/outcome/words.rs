@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Outcome;
+use crate::output::Closed;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -51,7 +52,12 @@ impl fmt::Display for Outcome {
             }
             Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
             Self::TimedOut { phase } => write!(f, "timed out during {phase}"),
-            Self::OutputClosed => write!(f, "output closed: nobody reads it any more"),
+            Self::OutputClosed(Closed::NoReader) => {
+                write!(f, "output closed: nobody reads it any more")
+            }
+            Self::OutputClosed(Closed::Failed(why)) => {
+                write!(f, "failed to write the output: {why}")
+            }
             Self::Interrupted => write!(f, "interrupted"),
             Self::SetUp { why } => write!(f, "set-up failed: {why}"),
         }

@@ -10,7 +10,7 @@ use super::Streams;
 use crate::input::{self, InputPump, Manner};
 use crate::job::{Command, Order, Program, Work};
 use crate::machine::Channel;
-use crate::output::{OutputPump, OutputState};
+use crate::output::{Closed, OutputPump, OutputState};
 use crate::terminal::{self, RawTerminal, SizeChanges};
 use crate::vm::Vm;
 
@@ -138,9 +138,9 @@ impl Front {
         self.states().any(|state| state.writing)
     }
 
-    /// Whether the reader of an output is gone.
-    pub(super) fn closed(&self) -> bool {
-        self.states().any(|state| state.closed.is_some())
+    /// Why an output can be written no more, if there is such a one.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        self.states().find_map(|state| state.closed)
     }
 
     /// Whether nothing more will come out.

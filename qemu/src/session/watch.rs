@@ -134,8 +134,8 @@ impl<'a> Watch<'a> {
             }
         }
         self.front.rest();
-        if self.front.closed() {
-            return Ok(Some(End::OutputClosed));
+        if let Some(closed) = self.front.closed() {
+            return Ok(Some(End::OutputClosed(closed)));
         }
         if ready.exited {
             return Ok(Some(End::QemuExited {
@@ -264,7 +264,7 @@ impl<'a> Watch<'a> {
 
     /// Waits until the outputs have gone where they belong, however slow their readers are.
     fn wait_for_readers(&self, end: &End) -> Result<()> {
-        while !self.front.ended() && !matches!(end, End::Interrupted | End::OutputClosed) {
+        while !self.front.ended() && !matches!(end, End::Interrupted | End::OutputClosed(_)) {
             let mut fds =
                 [interrupt::fd(), self.front.woken()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut fds, PollTimeout::NONE) {

@@ -98,7 +98,7 @@ fn status_of(report: &Report) -> Result<ProgramStatus> {
     }
     match report.outcome {
         // The kernel has no part in these two.
-        Outcome::Interrupted | Outcome::OutputClosed => {}
+        Outcome::Interrupted | Outcome::OutputClosed(_) => {}
         _ => eprint!("{}", report.last_words()),
     }
     Err(anyhow::anyhow!("{}", report.outcome))

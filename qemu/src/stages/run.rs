@@ -116,7 +116,7 @@ fn verdict(report: &Report) -> Result<ExitCode> {
             Err(Failure::Interrupted("running the experiments".into()).into())
         }
         // The kernel has no part in this one.
-        (Outcome::OutputClosed, _) => bail!("{}", report.outcome),
+        (Outcome::OutputClosed(_), _) => bail!("{}", report.outcome),
         _ => {
             eprint!("{}", report.last_words());
             bail!("{}", report.outcome)

@@ -1,8 +1,9 @@
 //! The judgement over everything that was seen of a run.
 
 use lab::console::Allowance;
-use lab::job::{Event, Refusal, Shell, WindowSize, Work};
+use lab::job::{Ending, Event, Program, Refusal, Shell, WindowSize, Work};
 use lab::outcome::{End, Outcome};
+use lab::output::Closed;
 use lab::phase::Phase;
 
 use crate::run::{OUR_TAINT, Run};
@@ -248,7 +249,29 @@ fn end_without_a_death_is_told_by_what_ended() {
     );
     assert_eq!(outcome(End::TimedOut), Outcome::TimedOut { phase });
     assert_eq!(outcome(End::Interrupted), Outcome::Interrupted);
-    assert_eq!(outcome(End::OutputClosed), Outcome::OutputClosed);
+    assert_eq!(
+        outcome(End::OutputClosed(Closed::NoReader)),
+        Outcome::OutputClosed(Closed::NoReader)
+    );
+}
+
+/// A guest whose power was to be cut, and that came to this end.
+fn losing_power(end: End) -> Outcome {
+    let mut run = Run::good();
+    run.job.work = Work::Programs(vec![Program::new(["mmapdemo", "observe"])]);
+    run.job.ending = Ending::PowerCut;
+    run.events.truncate(4);
+    run.events.push(Event::AwaitsCut { taint: OUR_TAINT });
+    run.end = end;
+    run.outcome()
+}
+
+#[test]
+fn power_cut_is_the_good_end_of_a_guest_that_is_to_lose_its_power_and_the_only_one() {
+    assert_eq!(losing_power(End::PowerCut), Outcome::Completed);
+    for end in [reset(), End::TimedOut, End::Dead, End::Interrupted] {
+        assert_ne!(losing_power(end.clone()), Outcome::Completed, "{end:?}");
+    }
 }
 
 #[test]

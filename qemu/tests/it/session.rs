@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lab::job::{Ending, Job, Module, Program, Work};
 use lab::machine::{Accel, Hardware, Machine, QemuProgram};
 use lab::outcome::Outcome;
-use lab::output::Sink;
+use lab::output::{Closed, Sink};
 use lab::phase::{Deadlines, Phase};
 use lab::report::{ProgramStatus, Report};
 use lab::session::{Guest, Streams, run};
@@ -368,7 +368,20 @@ fn reader_that_went_away_ends_the_run() {
         ..Trial::new()
     }
     .run("ready; started 0; echo out >&6; exec sleep 1000");
-    assert_eq!(report.outcome, Outcome::OutputClosed);
+    assert_eq!(report.outcome, Outcome::OutputClosed(Closed::NoReader));
+}
+
+#[test]
+fn full_disk_is_not_called_a_reader_that_went_away() {
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let report = Trial {
+        stdout: Box::new(full),
+        ..Trial::new()
+    }
+    .run("ready; started 0; echo out >&6; exec sleep 1000");
+    let said = report.outcome.to_string();
+    assert!(said.contains("failed to write the output"), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
 }
 
 /// A reader that takes its time for each write.
