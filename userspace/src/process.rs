@@ -135,6 +135,15 @@ impl Process {
         self.pid
     }
 
+    /// Whether it ends in this time; it goes on in any case.
+    ///
+    /// # Errors
+    ///
+    /// If that cannot be told.
+    pub fn ends_within(&self, time: Duration) -> Result<bool> {
+        readable(&self.pidfd, time, &format!("the end of {}", self.name))
+    }
+
     /// Waits for its end.
     ///
     /// # Errors

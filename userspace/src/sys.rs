@@ -1074,3 +1074,332 @@ pub mod pinned {
         }
     }
 }
+
+/// `msync(2)` of any range, with any flags.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
+    let addr = ptr::with_exposed_provenance_mut(addr);
+    // SAFETY: The call changes no byte of memory, whatever is at the address.
+    Errno::result(unsafe { libc::msync(addr, len, flags) }).map(drop)
+}
+
+/// `FUTEX_WAIT(2const)` for at most a millisecond: whether the kernel lets a process wait on this word.
+///
+/// # Errors
+///
+/// What the call says: `EAGAIN` if the word has another value, `ETIMEDOUT` if nobody woke the caller.
+pub fn futex_wait(word: &AtomicU32, value: u32, private: bool) -> Result<(), Errno> {
+    let private = if private { libc::FUTEX_PRIVATE_FLAG } else { 0 };
+    let timeout = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 1_000_000,
+    };
+    let (word, operation) = (word.as_ptr(), libc::FUTEX_WAIT | private);
+    // SAFETY: The kernel only reads the word, which the reference keeps mapped, and the time.
+    let woken =
+        unsafe { libc::syscall(libc::SYS_futex, word, operation, value, &raw const timeout) };
+    Errno::result(woken).map(drop)
+}
+
+/// The C library's locks, in memory that several processes may have mapped.
+pub mod lock {
+    use std::ffi::CStr;
+    use std::mem::MaybeUninit;
+    use std::ptr::NonNull;
+    use std::sync::atomic::Ordering;
+
+    use nix::errno::Errno;
+
+    use super::Mapping;
+
+    /// The begin of a page, which a lock takes; `ERANGE` if it cannot be there.
+    fn place<T>(page: &Mapping) -> Result<NonNull<T>, Errno> {
+        let at = page.aligned::<T>(0).map_err(|_| Errno::ERANGE)?;
+        NonNull::new(at).ok_or(Errno::ERANGE)
+    }
+
+    fn checked(errno: i32) -> Result<(), Errno> {
+        if errno == 0 {
+            Ok(())
+        } else {
+            Err(Errno::from_raw(errno))
+        }
+    }
+
+    /// A mutex, see `pthread_mutex_lock(3)`.
+    ///
+    /// # Invariants
+    ///
+    /// The mapping begins with a mutex that was made by `pthread_mutex_init`. It is lent to nobody.
+    #[derive(Debug)]
+    pub struct Mutex(Mapping);
+
+    impl Mutex {
+        /// Makes a mutex at the begin of the mapping: for threads of one process, or, `shared`, of all.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn new(page: Mapping, shared: bool) -> Result<Self, Errno> {
+            let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+            let attributes = attributes.as_mut_ptr();
+            // SAFETY: There is room for what the call makes.
+            checked(unsafe { libc::pthread_mutexattr_init(attributes) })?;
+            let scope = if shared {
+                libc::PTHREAD_PROCESS_SHARED
+            } else {
+                libc::PTHREAD_PROCESS_PRIVATE
+            };
+            // SAFETY: The attributes have been made.
+            checked(unsafe { libc::pthread_mutexattr_setpshared(attributes, scope) })?;
+            let mutex = place(&page)?.as_ptr();
+            // SAFETY: `place` gave room inside the mapping, which this function owns. Where it cannot be
+            // written the kernel raises a signal, as for any store.
+            checked(unsafe { libc::pthread_mutex_init(mutex, attributes) })?;
+            // INVARIANT: The call above made it.
+            Ok(Self(page))
+        }
+
+        /// Waits until it is free and takes it.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn lock(&self) -> Result<Locked<'_>, Errno> {
+            let mutex = place(&self.0)?.as_ptr();
+            // SAFETY: A mutex is there (type invariant); its kind checks nothing, so any thread may call.
+            checked(unsafe { libc::pthread_mutex_lock(mutex) })?;
+            // INVARIANT: This thread has taken it.
+            Ok(Locked(self))
+        }
+
+        /// Whether its word in memory says that nobody has it.
+        #[must_use]
+        pub fn is_free(&self) -> bool {
+            let word = self.0.word(0);
+            word.is_ok_and(|word| word.load(Ordering::Acquire) == 0)
+        }
+    }
+
+    /// A mutex taken, given back when dropped.
+    ///
+    /// # Invariants
+    ///
+    /// The thread that has this has taken the mutex.
+    #[derive(Debug)]
+    pub struct Locked<'a>(&'a Mutex);
+
+    impl Drop for Locked<'_> {
+        fn drop(&mut self) {
+            if let Ok(mutex) = place(&self.0.0) {
+                // SAFETY: By the invariants a mutex is there and this thread has taken it.
+                unsafe { libc::pthread_mutex_unlock(mutex.as_ptr()) };
+            }
+        }
+    }
+
+    /// A semaphore, see `sem_overview(7)`.
+    ///
+    /// # Invariants
+    ///
+    /// `at` is a semaphore that `sem_init` has made in `page`, or that `sem_open` has returned.
+    #[derive(Debug)]
+    pub struct Semaphore {
+        at: NonNull<libc::sem_t>,
+        page: Option<Mapping>,
+    }
+
+    impl Semaphore {
+        /// Makes one without a name at the begin of the mapping, for all processes.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn within(page: Mapping, value: u32) -> Result<Self, Errno> {
+            let at = place(&page)?;
+            // SAFETY: As for `pthread_mutex_init` above.
+            Errno::result(unsafe { libc::sem_init(at.as_ptr(), 1, value) })?;
+            // INVARIANT: The call above made it; the page stays where it is.
+            let page = Some(page);
+            Ok(Self { at, page })
+        }
+
+        /// Makes one with a new name.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn create(name: &CStr, value: u32) -> Result<Self, Errno> {
+            let (flags, mode): (_, libc::mode_t) = (libc::O_CREAT | libc::O_EXCL, 0o600);
+            // SAFETY: The name ends with a 0; with O_CREAT a mode and a value follow.
+            Self::named(unsafe { libc::sem_open(name.as_ptr(), flags, mode, value) })
+        }
+
+        /// Opens the one that has this name.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn open(name: &CStr) -> Result<Self, Errno> {
+            // SAFETY: The name ends with a 0; without O_CREAT nothing follows.
+            Self::named(unsafe { libc::sem_open(name.as_ptr(), 0) })
+        }
+
+        fn named(opened: *mut libc::sem_t) -> Result<Self, Errno> {
+            if opened == libc::SEM_FAILED {
+                return Err(Errno::last());
+            }
+            // INVARIANT: `sem_open` has returned it.
+            let at = NonNull::new(opened).ok_or(Errno::EINVAL)?;
+            Ok(Self { at, page: None })
+        }
+
+        /// Takes the name away; who has it open keeps it.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn unlink(name: &CStr) -> Result<(), Errno> {
+            // SAFETY: The name ends with a 0.
+            Errno::result(unsafe { libc::sem_unlink(name.as_ptr()) }).map(drop)
+        }
+
+        /// Waits until it is more than 0 and takes 1 away.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn wait(&self) -> Result<(), Errno> {
+            // SAFETY: A semaphore is there (type invariant).
+            Errno::result(unsafe { libc::sem_wait(self.at.as_ptr()) }).map(drop)
+        }
+
+        /// Adds 1.
+        ///
+        /// # Errors
+        ///
+        /// What the C library says.
+        pub fn post(&self) -> Result<(), Errno> {
+            // SAFETY: As in `wait`.
+            Errno::result(unsafe { libc::sem_post(self.at.as_ptr()) }).map(drop)
+        }
+    }
+
+    impl Drop for Semaphore {
+        fn drop(&mut self) {
+            if self.page.is_none() {
+                // SAFETY: `sem_open` has returned it (type invariant), and nobody uses it any more.
+                unsafe { libc::sem_close(self.at.as_ptr()) };
+            }
+        }
+    }
+}
+
+/// System V's shared memory, see `shmget(2)`.
+pub mod sysv {
+    use std::mem::MaybeUninit;
+
+    use nix::errno::Errno;
+
+    /// A segment of shared memory, removed when dropped.
+    #[derive(Debug)]
+    pub struct Segment(i32);
+
+    impl Segment {
+        /// Makes one without a key.
+        ///
+        /// # Errors
+        ///
+        /// What `shmget(2)` says.
+        pub fn new(len: usize) -> Result<Self, Errno> {
+            // SAFETY: The call takes integers.
+            let id = unsafe { libc::shmget(libc::IPC_PRIVATE, len, libc::IPC_CREAT | 0o600) };
+            Errno::result(id).map(Self)
+        }
+
+        /// Its identifier.
+        #[must_use]
+        pub fn id(&self) -> i32 {
+            self.0
+        }
+    }
+
+    impl Drop for Segment {
+        fn drop(&mut self) {
+            // SAFETY: With IPC_RMID the buffer is not used.
+            unsafe { libc::shmctl(self.0, libc::IPC_RMID, std::ptr::null_mut()) };
+        }
+    }
+
+    /// `shmctl(2)` with `IPC_STAT`: the length of the segment with this identifier.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn stat(id: i32) -> Result<usize, Errno> {
+        let mut segment = MaybeUninit::<libc::shmid_ds>::uninit();
+        // SAFETY: There is room for what the call fills in.
+        Errno::result(unsafe { libc::shmctl(id, libc::IPC_STAT, segment.as_mut_ptr()) })?;
+        // SAFETY: It succeeded, so all is filled in.
+        Ok(unsafe { segment.assume_init() }.shm_segsz)
+    }
+}
+
+/// Calls to file systems.
+pub mod filesystem {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use nix::errno::Errno;
+
+    /// The head of `struct fiemap`, `include/uapi/linux/fiemap.h`; extents follow only if they are asked for.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Fiemap {
+        start: u64,
+        length: u64,
+        flags: u32,
+        mapped_extents: u32,
+        extent_count: u32,
+        reserved: u32,
+    }
+
+    nix::ioctl_readwrite!(
+        /// `FS_IOC_FIEMAP`, `Documentation/filesystems/fiemap.rst`.
+        fs_ioc_fiemap, b'f', 11, Fiemap
+    );
+    nix::ioctl_read!(
+        /// `EXT4_IOC_SHUTDOWN`, `include/uapi/linux/ext4.h`.
+        fs_ioc_shutdown, b'X', 125, u32
+    );
+
+    /// How many pieces of the disk the file's content lies in, or will lie in.
+    ///
+    /// # Errors
+    ///
+    /// What `ioctl(2)` says; `EOPNOTSUPP` where there is no disk.
+    pub fn nr_extents(file: BorrowedFd<'_>) -> Result<u32, Errno> {
+        let mut map = Fiemap {
+            length: u64::MAX,
+            ..Fiemap::default()
+        };
+        // SAFETY: The kernel accesses a `struct fiemap` and, as none are asked for, no extents after it.
+        unsafe { fs_ioc_fiemap(file.as_raw_fd(), &raw mut map) }?;
+        Ok(map.mapped_extents)
+    }
+
+    /// Has the file system fail from now on as if its disk were gone, see `Documentation/filesystems/ext4/`.
+    ///
+    /// # Errors
+    ///
+    /// What `ioctl(2)` says.
+    pub fn shut_down(root: BorrowedFd<'_>) -> Result<(), Errno> {
+        /// Nothing more is written, not even what the journal has, `include/uapi/linux/ext4.h`.
+        const NOLOGFLUSH: u32 = 2;
+        let mut how = NOLOGFLUSH;
+        // SAFETY: The kernel reads 4 bytes, whatever the number says of the direction.
+        unsafe { fs_ioc_shutdown(root.as_raw_fd(), &raw mut how) }.map(drop)
+    }
+}

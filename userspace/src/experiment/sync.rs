@@ -2,4 +2,9 @@
 
 use crate::experiment::Experiment;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[];
+mod lock;
+mod msync;
+mod order;
+mod sum;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[msync::ALL, order::ALL, sum::ALL, lock::ALL];
