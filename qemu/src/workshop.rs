@@ -131,7 +131,23 @@ impl<'a> Workshop<'a> {
     ///
     /// As [`Self::prepare`], and when something does not compile.
     pub fn build(&self, args: &KernelArgs) -> Result<Built> {
-        let (kernel_side, programs) = parallel::both(
+        self.build_and(args, |_| Ok(())).map(|(built, ())| built)
+    }
+
+    /// As [`Self::build`]; does `then` as soon as the programs are there, while the kernel may still be
+    /// prepared.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`] and `then`.
+    pub fn build_and<T: Send>(
+        &self,
+        args: &KernelArgs,
+        then: impl FnOnce(&Programs) -> Result<T> + Send,
+    ) -> Result<(Built, T)> {
+        self.layout.make_cache()?;
+        host::complete(self.progress, &self.stop)?;
+        let (kernel_side, (programs, done)) = parallel::both(
             || {
                 let target = self.prepare(args, false)?;
                 let module = self.builder(&target).build(self.progress, &self.stop)?;
@@ -141,16 +157,18 @@ impl<'a> Workshop<'a> {
                 let stage = self.progress.stage("build the guest's programs");
                 let programs = Programs::build(&self.layout, &self.stop)?;
                 stage.done();
-                Ok(programs)
+                let done = then(&programs)?;
+                Ok((programs, done))
             },
             &self.stop,
         )?;
         let (target, module) = kernel_side;
-        Ok(Built {
+        let built = Built {
             target,
             module,
             programs,
-        })
+        };
+        Ok((built, done))
     }
 
     /// What guests get only if they are asked for, made if it is not there.

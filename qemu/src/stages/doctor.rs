@@ -7,11 +7,12 @@ use anyhow::Result;
 
 use crate::accel;
 use crate::apt;
-use crate::cache::Entry;
+use crate::cache::{self, Entry};
 use crate::cli::{AccelChoice, Kernel, KernelArgs};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::host::{self, TOOLS, Tool};
+use crate::kit;
 use crate::layout::Layout;
 use crate::own_kernel;
 use crate::prepare::Resolution;
@@ -51,6 +52,7 @@ pub fn doctor(workshop: &Workshop<'_>, args: &KernelArgs) -> Result<ExitCode> {
     findings.push(("cache", cache(layout)));
     findings.push(("mirror", mirror(args, stop)));
     findings.extend(prepared(layout, args, stop)?);
+    findings.push(("kit", kit(layout)?));
     let mut code = ExitCode::AsExpected;
     for (what, finding) in findings {
         match finding {
@@ -89,6 +91,15 @@ fn tools() -> Vec<(&'static str, Finding)> {
         .collect();
     findings.push(("tools", Finding::Good(names.join(", "))));
     findings
+}
+
+/// What some guests have beside the usual.
+fn kit(layout: &Layout) -> Result<Finding> {
+    let what = "pmap, strace and an empty disk for guests that need them";
+    Ok(match kit::current(layout) {
+        Some(dir) => entry(&cache::state(&dir)?, what),
+        None => Finding::Later(format!("{what}: cargo lab prepare")),
+    })
 }
 
 fn or_bad(result: Result<()>, good: &str) -> Finding {

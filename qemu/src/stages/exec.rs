@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::job::{Program, Work};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
+use crate::programs::Programs;
 use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::Workshop;
@@ -60,8 +61,9 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
 fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     // A mistyped name shows before anything is prepared for it.
     let copies = plan::copied_files(&args.copy)?;
-    let built = workshop.build(&args.kernel)?;
-    let kit = workshop.kit_for(args.furnishing.of_the_kit(), &args.kernel)?;
+    let wanted = args.furnishing.of_the_kit();
+    let kit = |_: &Programs| workshop.kit_for(wanted, &args.kernel);
+    let (built, kit) = workshop.build_and(&args.kernel, kit)?;
     let program = Program {
         stdin: true,
         ..Program::new(&args.argv)

@@ -48,11 +48,14 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
 /// When a guest cannot be made or started, or an earlier boot fails.
 pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
     let reports = Reports::begin(args.json.as_deref(), args.junit.as_deref())?;
-    let built = workshop.build(&args.kernel)?;
     let claims = args.claims.as_slice();
-    require_known(claims, &built.programs, &workshop.stop)?;
-    let required = requirements(claims, &built.programs, &workshop.stop)?;
-    let kit = workshop.kit_for(required.of_the_kit(), &args.kernel)?;
+    let set_up = |programs: &Programs| {
+        require_known(claims, programs, &workshop.stop)?;
+        let required = requirements(claims, programs, &workshop.stop)?;
+        let kit = workshop.kit_for(required.of_the_kit(), &args.kernel)?;
+        Ok((required, kit))
+    };
+    let (built, (required, kit)) = workshop.build_and(&args.kernel, set_up)?;
     let mut earlier = Earlier::default();
     for boot in &required.boots {
         let asked = (&args.guest, claims);

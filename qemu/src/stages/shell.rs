@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::job::{self, Work};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
+use crate::programs::Programs;
 use crate::session::Streams;
 use crate::terminal;
 use crate::workshop::Workshop;
@@ -29,8 +30,9 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         return Err(Failure::Usage(text.into()).into());
     }
     let copies = plan::copied_files(&args.copy)?;
-    let built = workshop.build(&args.kernel)?;
-    let kit = workshop.kit_for(args.furnishing.of_the_kit(), &args.kernel)?;
+    let wanted = args.furnishing.of_the_kit();
+    let kit = |_: &Programs| workshop.kit_for(wanted, &args.kernel);
+    let (built, kit) = workshop.build_and(&args.kernel, kit)?;
     let shell = job::Shell {
         term: env::var("TERM").unwrap_or_else(|_| "vt100".into()),
         size: terminal::size_of(&stdin),

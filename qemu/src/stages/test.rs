@@ -13,7 +13,7 @@ use crate::job::{Program, Work};
 use crate::libtest::Tally;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
-use crate::programs::TestProgram;
+use crate::programs::{Programs, TestProgram};
 use crate::report::Report;
 use crate::session::Streams;
 use crate::workshop::Workshop;
@@ -60,7 +60,12 @@ fn on_kernel(
     tests: &[TestProgram],
 ) -> Result<Score> {
     let planned = tests.iter().map(|test| test.tests.len()).sum();
-    let built = match workshop.build(kernel) {
+    let extras = Extras {
+        disk: true,
+        tools: true,
+    };
+    let kit = |_: &Programs| workshop.kit_for(extras, kernel);
+    let (built, kit) = match workshop.build_and(kernel, kit) {
         Err(error) => {
             let Some(Failure::Unavailable(why)) = error.downcast_ref() else {
                 return Err(error);
@@ -76,11 +81,6 @@ fn on_kernel(
         }
         Ok(built) => built,
     };
-    let extras = Extras {
-        disk: true,
-        tools: true,
-    };
-    let kit = workshop.kit_for(extras, kernel)?;
     let files = tests
         .iter()
         .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755));
