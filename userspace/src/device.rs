@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::strategy::Strategy;
 use crate::sys::{Mapping, PAGE_SIZE, ioctl};
+use crate::uapi::Info;
 
 /// Where the module puts its nodes; the first maps its buffer by `vm_insert_page()`.
 pub const DEFAULT_NODES: [&str; 3] = ["/dev/mmapdemo", "/dev/mmapdemo-pfn", "/dev/mmapdemo-fault"];
@@ -86,6 +87,29 @@ impl Device {
         let node = self.node.display().to_string();
         let info = asked.map_err(Error::call(format!("PAGE_INFO of page {pgoff}"), node))?;
         Ok(info.pfn)
+    }
+
+    /// What the driver says of the node.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTTY` if it is another driver.
+    pub fn info(&self) -> Result<Info> {
+        let node = self.node.display().to_string();
+        ioctl::info(self.open()?.as_fd()).map_err(Error::call("INFO", node))
+    }
+
+    /// The length of the buffer in bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Device::info`].
+    pub fn buffer_len(&self) -> Result<usize> {
+        let len = self.info()?.len;
+        usize::try_from(len).map_err(|error| Error::Garbled {
+            what: "the length of the buffer".to_owned(),
+            detail: error.to_string(),
+        })
     }
 
     /// What the kernel reads at `offset`, through `pread(2)` into memory of our own.

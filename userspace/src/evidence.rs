@@ -253,6 +253,13 @@ impl Evidence {
         self.observations.push(Observation { label, value });
     }
 
+    /// Adds everything that somebody else saw.
+    pub fn extend(&mut self, other: Self) {
+        for Observation { label, value } in other.observations {
+            self.note(label, value);
+        }
+    }
+
     /// The value under `label`, or the part of a compound value: `store.code` of `store`.
     #[must_use]
     pub fn get(&self, label: &str) -> Option<Value> {

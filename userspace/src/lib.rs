@@ -52,6 +52,7 @@ pub mod report;
 pub mod run;
 pub mod strategy;
 pub mod surroundings;
+pub mod swapfile;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;
 pub mod sysctl;

@@ -46,6 +46,8 @@ pub struct Vma {
     pub anonymous_kib: u64,
     /// What of that is in huge pages, in KiB.
     pub huge_kib: u64,
+    /// What has been moved to swap, in KiB.
+    pub swap_kib: u64,
 }
 
 const PAGEMAP: &str = "/proc/self/pagemap";
@@ -135,6 +137,7 @@ fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
         rss_kib: kib("Rss"),
         anonymous_kib: kib("Anonymous"),
         huge_kib: kib("AnonHugePages"),
+        swap_kib: kib("Swap"),
     })
 }
 
