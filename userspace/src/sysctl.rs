@@ -25,6 +25,23 @@ impl Sysctl {
         Ok(sysctl)
     }
 
+    /// Chooses a word from those that a file of `/sys` offers, as in `always [madvise] never`. Takes root.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file, nothing is chosen there, or the choice cannot be changed.
+    pub fn choose(path: impl Into<PathBuf>, word: &str) -> Result<Self> {
+        let path = path.into();
+        let offered = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let before = chosen(&offered).ok_or_else(|| Error::Garbled {
+            what: path.display().to_string(),
+            detail: offered.clone(),
+        })?;
+        let sysctl = Self { path, before };
+        sysctl.write(word)?;
+        Ok(sysctl)
+    }
+
     /// Gives it its old value back, and says whether that worked.
     ///
     /// # Errors
@@ -65,6 +82,12 @@ fn read(name: &str) -> Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The word in brackets.
+fn chosen(offered: &str) -> Option<String> {
+    let mut words = offered.split_whitespace();
+    words.find_map(|word| Some(word.strip_prefix('[')?.strip_suffix(']')?.to_owned()))
+}
+
 fn path_of(name: &str) -> PathBuf {
     Path::new("/proc/sys").join(name.replace('.', "/"))
 }
@@ -81,6 +104,15 @@ mod tests {
         );
         assert!(number("vm.max_map_count").unwrap() > 0);
         assert!(number("vm.no_such_thing").is_err());
+    }
+
+    #[test]
+    fn the_choice_is_the_word_in_brackets() {
+        assert_eq!(
+            chosen("always [madvise] never\n").as_deref(),
+            Some("madvise")
+        );
+        assert_eq!(chosen("always madvise never\n"), None);
     }
 
     #[test]
