@@ -9,6 +9,8 @@ mod address;
 #[cfg(test)]
 mod append;
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod differences;
 #[cfg(test)]
 mod end;
