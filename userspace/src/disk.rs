@@ -31,6 +31,8 @@ pub struct Disk {
     pub dir: PathBuf,
     /// The kernel's name for the block device, such as `nvme0n1`.
     pub block: String,
+    /// Whether it stays mounted when dropped.
+    stays: bool,
 }
 
 /// How much has gone from and to a block device, in sectors of 512 bytes.
@@ -43,19 +45,20 @@ pub struct Sectors {
 }
 
 impl Disk {
-    /// Mounts the disk that has this serial number.
+    /// Mounts the disk that has this serial number; if it `stays`, it is never unmounted, which would write
+    /// all that is not written yet.
     ///
     /// # Errors
     ///
     /// If there is none, or if it has no ext4.
-    pub fn mount(serial: &str) -> Result<Self> {
+    pub fn mount(serial: &str, stays: bool) -> Result<Self> {
         let block = attached(serial)?.ok_or_else(|| Error::Gone {
             who: format!("the disk {serial}"),
             what: "it was mounted".to_owned(),
         })?;
         let dir = std::env::temp_dir().join(format!("mmapdemo-{serial}-{}", std::process::id()));
         fs::create_dir_all(&dir).map_err(Error::file("make", &dir))?;
-        let disk = Self { dir, block };
+        let disk = Self { dir, block, stays };
         disk.attach()?;
         Ok(disk)
     }
@@ -163,7 +166,21 @@ impl Disk {
     /// # Errors
     ///
     /// If it cannot be made, written or synchronised.
+    pub fn put(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        self.make(name, content).map(|(_, path)| path)
+    }
+
+    /// The same, removed when dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::put`].
     pub fn file(&self, name: &str, content: &[u8]) -> Result<DiskFile> {
+        let (file, path) = self.make(name, content)?;
+        Ok(DiskFile { file, path })
+    }
+
+    fn make(&self, name: &str, content: &[u8]) -> Result<(File, PathBuf)> {
         let path = self.dir.join(name);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
@@ -171,7 +188,7 @@ impl Disk {
         file.write_all_at(content, 0)
             .map_err(Error::file("write", &path))?;
         file.sync_all().map_err(Error::file("synchronise", &path))?;
-        Ok(DiskFile { file, path })
+        Ok((file, path))
     }
 }
 
@@ -188,6 +205,9 @@ impl Sectors {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         // Who still has a file open there keeps the file system until it ends (umount2(2)).
         let _ = umount2(&self.dir, MntFlags::MNT_DETACH);
         let _ = fs::remove_dir(&self.dir);
@@ -198,6 +218,7 @@ impl Drop for Disk {
 #[derive(Debug)]
 pub struct LazyDisk {
     serial: &'static str,
+    stays: bool,
     disk: OnceCell<Disk>,
 }
 
@@ -205,8 +226,20 @@ impl LazyDisk {
     /// The disk with this serial number, whether it is there or not.
     #[must_use]
     pub fn new(serial: &'static str) -> Self {
-        let disk = OnceCell::new();
-        Self { serial, disk }
+        Self {
+            serial,
+            stays: false,
+            disk: OnceCell::new(),
+        }
+    }
+
+    /// The disk with this serial number, which stays mounted when the program ends.
+    #[must_use]
+    pub fn staying(serial: &'static str) -> Self {
+        Self {
+            stays: true,
+            ..Self::new(serial)
+        }
     }
 
     /// The disk, mounted.
@@ -218,7 +251,7 @@ impl LazyDisk {
         if let Some(disk) = self.disk.get() {
             return Ok(disk);
         }
-        let mounted = Disk::mount(self.serial)?;
+        let mounted = Disk::mount(self.serial, self.stays)?;
         Ok(self.disk.get_or_init(|| mounted))
     }
 

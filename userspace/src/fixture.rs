@@ -60,9 +60,14 @@ impl Fixture {
     #[must_use]
     pub fn in_boot(self, boot: Boot, records: Records) -> Self {
         let records = Rc::new(records);
+        let cut_disk = match boot {
+            Boot::PowerCut => Rc::new(LazyDisk::staying(disk::CUT)),
+            _ => self.cut_disk,
+        };
         Self {
             boot,
             records,
+            cut_disk,
             ..self
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::experiment::Experiment;
 
+mod block;
 mod content;
 mod end;
 mod growth;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[content::ALL, end::ALL, growth::ALL];
+pub(super) const FAMILY: &[&[Experiment]] = &[content::ALL, end::ALL, growth::ALL, block::ALL];

@@ -6,5 +6,7 @@ mod lock;
 mod msync;
 mod order;
 mod sum;
+mod writeback;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[msync::ALL, order::ALL, sum::ALL, lock::ALL];
+pub(super) const FAMILY: &[&[Experiment]] =
+    &[msync::ALL, order::ALL, sum::ALL, lock::ALL, writeback::ALL];
