@@ -1,5 +1,6 @@
 //! Need: what an experiment cannot do without, and whether this machine has it.
 
+use std::env;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +30,8 @@ pub enum Need {
     SmallMemory,
     /// A boot whose clock counts instructions.
     Counting,
+    /// Debian's pmap(1) and strace(1).
+    Tools,
     /// Software that is no part of this project and cannot be brought along.
     ExternalSoftware,
 }
@@ -57,6 +60,7 @@ impl Need {
             Self::PowerCut => format!("boot {}", Boot::PowerCut),
             Self::SmallMemory => format!("boot {}", Boot::SmallMemory),
             Self::Counting => format!("boot {}", Boot::Counting),
+            Self::Tools => "tools".to_owned(),
             Self::ExternalSoftware => "external-software".to_owned(),
         }
     }
@@ -68,6 +72,7 @@ impl Need {
             Self::Device => fixture.device.unusable(),
             Self::Disk => fixture.disk_missing(),
             Self::Pagemap => no_frame_numbers(),
+            Self::Tools => TOOLS.iter().find_map(|tool| not_in_path(tool)),
             Self::Root if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
             Self::TwoCpus if fixture.cpus.len() < 2 => {
                 Some("one CPU: nothing happens at the same time".to_owned())
@@ -81,6 +86,15 @@ impl Need {
             }
         }
     }
+}
+
+/// The programs that [`Need::Tools`] is about.
+const TOOLS: [&str; 2] = ["pmap", "strace"];
+
+fn not_in_path(program: &str) -> Option<String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let there = env::split_paths(&path).any(|dir| dir.join(program).is_file());
+    (!there).then(|| format!("no program {program}"))
 }
 
 /// Looks up a page that is certainly there.
@@ -108,6 +122,7 @@ impl fmt::Display for Need {
             Self::PowerCut => "a power cut",
             Self::SmallMemory => "a boot with little memory",
             Self::Counting => "a boot that counts instructions",
+            Self::Tools => "pmap and strace",
             Self::ExternalSoftware => "other software",
         })
     }

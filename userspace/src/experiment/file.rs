@@ -6,5 +6,12 @@ mod block;
 mod content;
 mod end;
 mod growth;
+mod library;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[content::ALL, end::ALL, growth::ALL, block::ALL];
+pub(super) const FAMILY: &[&[Experiment]] = &[
+    content::ALL,
+    end::ALL,
+    growth::ALL,
+    block::ALL,
+    library::ALL,
+];
