@@ -35,7 +35,12 @@ fn out_of_memory(_: &Fixture) -> Result<Evidence> {
     for (name, mode, flags, len) in [
         ("noreserve", 0, unreserved, 2 * memory.total),
         ("plain", 0, reserved, memory.total),
-        ("strict", 2, reserved, memory.limit / 5 * 4),
+        (
+            "strict",
+            2,
+            reserved,
+            memory.limit.saturating_sub(memory.committed) / 2,
+        ),
     ] {
         let changed = Sysctl::set(MODE, mode)?;
         let request = Request::anonymous(0).flags(flags).len(bytes(len));

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::mman::{MsFlags, shm_open};
 use nix::sys::stat::Mode as Permissions;
 
@@ -185,6 +185,9 @@ fn without_a_disk(fixture: &Fixture, evidence: &mut Evidence) -> Result<()> {
     disk.remount()
 }
 
+/// Small numbers are identifiers as well as descriptors: by accident, a segment could have the same one.
+const UNLIKE_AN_ID: i32 = 1000;
+
 fn shm_and_shmctl(_: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let name = format!("/mmapdemo-{}", std::process::id());
@@ -200,7 +203,8 @@ fn shm_and_shmctl(_: &Fixture) -> Result<Evidence> {
     let seen = sized.and_then(|()| see_a_store(&path, &mut evidence));
     nix::sys::mman::shm_unlink(name.as_str()).map_err(Error::call("shm_unlink()", &name))?;
     seen?;
-    let number = std::os::fd::AsRawFd::as_raw_fd(&fd);
+    let copy = FcntlArg::F_DUPFD_CLOEXEC(UNLIKE_AN_ID);
+    let number = fcntl(&fd, copy).map_err(Error::call("fcntl(F_DUPFD_CLOEXEC)", &name))?;
     evidence.note("shm-fd.shmctl", sysv::stat(number));
     let segment = sysv::Segment::new(PAGE_SIZE).map_err(Error::call("shmget()", "a page"))?;
     evidence.note("shm-id.shmctl", sysv::stat(segment.id()));

@@ -26,8 +26,8 @@ pub(super) const ALL: &[Experiment] = &[
     },
     Experiment {
         name: "published-messages",
-        summary: "A writer stores eight numbers and then, in a seq_cst store, the message's number; a reader that sees \
-                  the number compares the eight. Then the writer publishes first and stores afterwards.",
+        summary: "A writer stores 128 numbers and then, in a seq_cst store, the message's number; a reader that sees \
+                  the number compares them all. Then the writer publishes first and stores afterwards.",
         run: published_messages,
     },
     Experiment {
@@ -150,7 +150,8 @@ fn one_round(
 const FLAG: usize = 0;
 const TAKEN: usize = 64;
 const MESSAGE: usize = 256;
-const NUMBERS: u64 = 8;
+/// So many that storing them takes a while, in which a flag set too early can be seen.
+const NUMBERS: u64 = 128;
 
 fn published_messages(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
