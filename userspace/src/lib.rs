@@ -28,6 +28,7 @@ mod bytes;
 pub mod catalogue;
 pub mod claim;
 pub mod cli;
+pub mod cost;
 pub mod device;
 pub mod disk;
 pub mod errand;
@@ -55,6 +56,7 @@ pub mod surroundings;
 pub mod swapfile;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]
 pub mod sys;
+pub mod syscalls;
 pub mod sysctl;
 pub mod turn;
 #[path = "../../driver/uapi.rs"]

@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::io::BufReader;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
+use nix::unistd::Pid;
 use procfs_core::process::{Io, MMapPath, MemoryMap, MemoryMaps, PageInfo, Status};
 use procfs_core::{FromBufRead, FromRead, Meminfo, process::MemoryPageFlags};
 use serde::{Deserialize, Serialize};
@@ -231,6 +233,37 @@ pub fn memory() -> Result<Memory> {
 pub fn locked_kib() -> Result<u64> {
     let status: Status = read(STATUS)?;
     Ok(status.vmlck.unwrap_or(0))
+}
+
+/// `VmPTE`: what the page tables of this process occupy, in KiB.
+///
+/// # Errors
+///
+/// If `/proc/self/status` cannot be read.
+pub fn page_table_kib() -> Result<u64> {
+    let status: Status = read(STATUS)?;
+    Ok(status.vmpte.unwrap_or(0))
+}
+
+/// Watches another process until it sleeps in a system call, see `proc_pid_stat(5)`; `false` if it does not
+/// in time.
+///
+/// # Errors
+///
+/// If it is gone.
+pub fn falls_asleep(pid: Pid, timeout: Duration) -> Result<bool> {
+    let path = format!("/proc/{pid}/stat");
+    let deadline = Instant::now() + timeout;
+    while Instant::now() < deadline {
+        let stat = std::fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        // The name, in parentheses, may hold anything.
+        let state = stat.rsplit(')').next().map(str::trim_start);
+        if state.is_some_and(|state| state.starts_with('S')) {
+            return Ok(true);
+        }
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 fn read<T: FromBufRead>(path: &'static str) -> Result<T> {
