@@ -59,13 +59,13 @@ fn right() -> Result<Story> {
     );
     let pages = LEN / PAGE_SIZE;
     story.expect(
-        first == pages as u64 && second == 0,
+        first > 0 && second == 0,
         format!(
             "the {pages} pages cost {first} faults when they are stored to first, then {second}"
         ),
     );
     story.why(
-        "write(2) costs a call a piece, so small pieces are dear; a mapping costs a fault a page, whatever the \
+        "write(2) costs a call a piece, so small pieces are dear; a mapping costs at most a fault a page, whatever the \
          pieces are. The stores here are made byte by byte, so with large pieces the kernel's copy wins. Times \
          are of this machine and this moment: compare them with each other only.",
     );

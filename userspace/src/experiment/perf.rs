@@ -1,5 +1,21 @@
-//! Experiments on what mapping costs.
+//! Cost: copies, calls, faults, flushes, disk traffic and instructions.
 
-use crate::experiment::Experiment;
+use super::Experiment;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[];
+mod alignment;
+mod channel;
+mod copies;
+mod reading;
+mod shootdown;
+mod traffic;
+mod waiting;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[
+    copies::ALL,
+    reading::ALL,
+    channel::ALL,
+    traffic::ALL,
+    shootdown::ALL,
+    waiting::ALL,
+    alignment::ALL,
+];
