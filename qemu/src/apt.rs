@@ -251,8 +251,8 @@ fn configuration(dir: &Path) -> String {
          Acquire::Languages \"none\";\n\
          Acquire::Retries \"{RETRIES}\";\n\
          Acquire::ForceHash \"SHA256\";\n\
-         Acquire::http::Timeout \"30\";\n\
-         Acquire::https::Timeout \"30\";\n"
+         Acquire::http::Timeout \"10\";\n\
+         Acquire::https::Timeout \"10\";\n"
     )
 }
 

@@ -19,6 +19,7 @@ Exit statuses:
   2    wrong usage
   3    the host lacks something; the message has the command that brings it
   4    nothing ran: all was skipped, or the kernel is not to be had
+  10 to 36  the run came to a bad end, each with its own number: see docs/outcomes.md
   70   the lab broke: nothing is said about any claim
   130  interrupted
   `lab exec` passes the status of the guest's program through (death by signal included) and has 125

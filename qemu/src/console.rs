@@ -1,5 +1,7 @@
 //! The kernel's log as it comes over the serial line: its lines, and those that say that something broke.
 
+use serde::Deserialize;
+
 /// A line after which the guest is dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -10,12 +12,16 @@ pub enum Death {
 }
 
 /// A complaint of the kernel's that should have an entry here, with the reason why it is no failure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Allowance {
     /// A part of the complaint's line.
     pub text: String,
     /// Why it may appear.
     pub reason: String,
+    /// The taint flags that the kernel sets when it complains like that.
+    #[serde(default)]
+    pub taint: u64,
 }
 
 /// How `init` begins the line that says what it failed at.
@@ -128,6 +134,15 @@ pub fn splats<'a>(console: &'a str, allowed: &[Allowance]) -> Vec<&'a str> {
                 .any(|allowance| message.contains(&allowance.text))
         })
         .collect()
+}
+
+/// The taint flags of those complaints that are there and allowed.
+#[must_use]
+pub fn allowed_taint(console: &str, allowed: &[Allowance]) -> u64 {
+    let there = allowed
+        .iter()
+        .filter(|allowance| console.lines().any(|line| line.contains(&allowance.text)));
+    there.fold(0, |flags, allowance| flags | allowance.taint)
 }
 
 /// The last lines of a console, for an error message.

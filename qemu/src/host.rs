@@ -222,3 +222,22 @@ pub fn free_bytes(dir: &Path) -> Result<u64> {
         .with_context(|| format!("failed to ask how full {} is", dir.display()))?;
     Ok(stat.blocks_available() * stat.fragment_size())
 }
+/// Tells a compiler that found no room for its products from one that found a mistake in the sources: `said`
+/// is what it said, and `products` where they were to be.
+///
+/// # Errors
+///
+/// A set-up error, when a disk is full.
+pub fn require_room(said: &str, products: &Path) -> Result<()> {
+    if !said.contains(NO_SPACE) {
+        return Ok(());
+    }
+    Err(Failure::SetUpMissing {
+        what: format!("no space left on the device of {}", products.display()),
+        remedy: "make room on that disk, then the same command again".into(),
+    }
+    .into())
+}
+
+/// How strerror(3) puts `ENOSPC`.
+const NO_SPACE: &str = "No space left on device";

@@ -4,6 +4,7 @@
 //! fails at is an event and a line on the console, and then the guest powers off.
 
 mod children;
+mod memory;
 mod mounts;
 mod ports;
 mod programs;
@@ -78,6 +79,9 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
         },
         mark,
     } = order;
+    if module.is_some() {
+        control.say(&memory::unaccounted()?)?;
+    }
     let loaded = module
         .as_ref()
         .map_or(Ok(true), |module| load(module, control))?;
@@ -152,10 +156,13 @@ fn unload(module: &Module, control: &mut Control) -> Result<()> {
     }
     let name = std::ffi::CString::new(module.name.as_str())
         .with_context(|| format!("failed to name the module {}", module.name))?;
-    control.say(&match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
-        Ok(()) => Event::ModuleUnloaded,
-        Err(errno) => Event::UnloadRefused(Refusal::from(io::Error::from(errno))),
-    })
+    match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
+        Ok(()) => {
+            control.say(&Event::ModuleUnloaded)?;
+            control.say(&memory::unaccounted()?)
+        }
+        Err(errno) => control.say(&Event::UnloadRefused(Refusal::from(io::Error::from(errno)))),
+    }
 }
 
 /// Ends the machine. With QEMU's `-no-reboot` a reset is the end, as is a power-off by ACPI; the

@@ -213,6 +213,12 @@ pub enum Event {
         /// How many.
         count: usize,
     },
+    /// Memory that is in use, although no counter of the kernel's knows by whom: before the module is
+    /// loaded, and after it was unloaded.
+    Unaccounted {
+        /// In KiB.
+        kib: u64,
+    },
     /// The module is out again.
     ModuleUnloaded,
     /// The kernel kept the module.

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accel;
+pub mod allowed;
 pub mod apt;
 pub mod boot;
 pub mod cache;

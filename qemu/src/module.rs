@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{HostCommand, Stream};
 use crate::failure::Failure;
+use crate::host;
 use crate::kernel::{self, KernelTree};
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -194,6 +195,7 @@ impl Builder<'_> {
                 finished.tail
             );
         }
+        host::require_room(&said, out)?;
         let what = format!(
             "the driver does not build for Linux {}",
             self.kernel.release

@@ -1,5 +1,6 @@
 //! How a run ended: one pure function of everything that was seen of it.
 
+mod status;
 mod words;
 
 use crate::console::{self, Allowance, Death};
@@ -11,6 +12,13 @@ use crate::phase::Phase;
 /// Taint flags that belong to the experiment: a module from outside the tree, without a signature
 /// (`TAINT_OOT_MODULE`, `TAINT_UNSIGNED_MODULE`; `Documentation/admin-guide/tainted-kernels.rst`).
 const EXPECTED_TAINT: u64 = 1 << 12 | 1 << 13;
+
+/// The first of them; a kernel that checks no signatures does not set the other.
+const OUT_OF_TREE: u64 = 1 << 12;
+
+/// How much more memory may be in use after the module's life than before, in KiB. What the kernel keeps
+/// at hand for each processor comes and goes by several MiB; a gross leak is more.
+const LEAK_KIB: u64 = 16 << 10;
 
 /// How a run ended. Whether a claim is true is another question, answered by the results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +82,17 @@ pub enum Outcome {
     },
     /// The guest's power was to be cut, and it ended otherwise.
     NotCut,
+    /// A module was loaded, and the kernel does not say by its taint flags that it came from outside the
+    /// tree: another one was loaded than ours.
+    NotTainted {
+        /// The flags.
+        flags: u64,
+    },
+    /// More memory is in use after the module's life than before, and nobody answers for it.
+    Leaked {
+        /// How much more.
+        kib: u64,
+    },
     /// The guest ended in good order, but a part of its output did not arrive.
     OutputLost,
     /// The module could not be unloaded.
@@ -272,21 +291,45 @@ fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
             lines: splats.into_iter().map(str::to_owned).collect(),
         });
     }
-    seen.events.iter().find_map(|event| match event {
-        Event::UnloadRefused(refusal) => Some(Outcome::UnloadRefused(refusal.clone())),
-        Event::Ready { taint, .. } | Event::Down { taint } | Event::AwaitsCut { taint }
-            if taint & !EXPECTED_TAINT != 0 =>
-        {
-            Some(Outcome::Tainted {
-                flags: taint & !EXPECTED_TAINT,
-            })
-        }
-        Event::NotStarted { program, refusal } => Some(Outcome::NotStarted {
-            program: program_name(seen.job, *program),
-            refusal: refusal.clone(),
-        }),
+    let expected = EXPECTED_TAINT | console::allowed_taint(seen.console, seen.allowed);
+    seen.events
+        .iter()
+        .find_map(|event| match event {
+            Event::UnloadRefused(refusal) => Some(Outcome::UnloadRefused(refusal.clone())),
+            Event::Ready { taint, .. } | Event::Down { taint } | Event::AwaitsCut { taint }
+                if taint & !expected != 0 =>
+            {
+                Some(Outcome::Tainted {
+                    flags: taint & !expected,
+                })
+            }
+            Event::Down { taint } | Event::AwaitsCut { taint }
+                if has_module(seen.events) && taint & OUT_OF_TREE == 0 =>
+            {
+                Some(Outcome::NotTainted { flags: *taint })
+            }
+            Event::NotStarted { program, refusal } => Some(Outcome::NotStarted {
+                program: program_name(seen.job, *program),
+                refusal: refusal.clone(),
+            }),
+            _ => None,
+        })
+        .or_else(|| leaked(seen.events))
+}
+
+fn has_module(events: &[Event]) -> bool {
+    events.contains(&Event::ModuleLoaded)
+}
+
+/// Compares the first count of memory with the last one.
+fn leaked(events: &[Event]) -> Option<Outcome> {
+    let mut counts = events.iter().filter_map(|event| match event {
+        Event::Unaccounted { kib } => Some(*kib),
         _ => None,
-    })
+    });
+    let before = counts.next()?;
+    let kib = counts.next_back()?.saturating_sub(before);
+    (kib > LEAK_KIB).then_some(Outcome::Leaked { kib })
 }
 
 fn program_name(job: &Job, index: usize) -> String {

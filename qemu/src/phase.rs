@@ -160,6 +160,7 @@ impl Progress {
             Event::ModuleRefused(_) | Event::Failed { .. } => self.enter(Phase::Unload),
             Event::Down { .. } | Event::AwaitsCut { .. } => self.enter(Phase::Drain),
             Event::Leftovers { .. }
+            | Event::Unaccounted { .. }
             | Event::ModuleUnloaded
             | Event::UnloadRefused(_)
             | Event::ModuleGone => {}

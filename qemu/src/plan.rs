@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::allowed;
 use crate::boot::Boot;
 use crate::cli::{AccelChoice, Extras, Furnishing};
 use crate::disk::{self, Disk};
@@ -141,7 +142,7 @@ impl<'a> Plan<'a> {
                 work: self.work,
                 ending: self.earlier.map_or(Ending::PowerOff, |boot| boot.ending),
             },
-            allowed: Vec::new(),
+            allowed: allowed::complaints()?,
         };
         let deadlines = Deadlines {
             program: self.timeout,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::command::{HostCommand, Stream};
 use crate::failure::Failure;
+use crate::host;
 use crate::layout::Layout;
 use crate::stop::Stop;
 
@@ -204,6 +205,7 @@ fn cargo(layout: &Layout, purpose: &str, args: &[&str], stop: &Stop) -> Result<V
     if finished.status.success() {
         return Ok(artifacts);
     }
+    host::require_room(&diagnostics, &layout.project)?;
     let what = format!("failed to {purpose}: cargo has said why above");
     Err(Failure::DoesNotBuild { diagnostics, what }.into())
 }

@@ -35,6 +35,18 @@ impl fmt::Display for Outcome {
             }
             Self::Tainted { flags } => write!(f, "kernel tainted: unexpected flags {flags:#x}"),
             Self::NotCut => write!(f, "power not cut: the guest ended otherwise"),
+            Self::NotTainted { flags } => {
+                write!(
+                    f,
+                    "kernel not tainted: flags {flags:#x}, and the module is not ours"
+                )
+            }
+            Self::Leaked { kib } => {
+                write!(
+                    f,
+                    "memory leaked: {kib} KiB more in use than before the module"
+                )
+            }
             Self::OutputLost => write!(f, "output lost: the guest wrote more than arrived"),
             Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {refusal}"),
             Self::InsmodRefused(refusal) => write!(f, "insmod refused: {refusal}"),

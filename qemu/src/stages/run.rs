@@ -73,7 +73,13 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
         .extras(kit.as_ref(), required.extras)?
         .boot(workshop, Streams::outputs())?;
     let code = verdict(&report)?;
-    reports.write(report.programs.get(1..).unwrap_or_default())?;
+    // After a bad end there is nothing to write, and no need to say so.
+    if matches!(
+        report.outcome,
+        Outcome::Passed { .. } | Outcome::Failed { .. } | Outcome::Skipped { .. }
+    ) {
+        reports.write(report.programs.get(1..).unwrap_or_default())?;
+    }
     Ok(code)
 }
 
@@ -118,11 +124,13 @@ fn verdict(report: &Report) -> Result<ExitCode> {
         (Outcome::Interrupted, _) => {
             Err(Failure::Interrupted("running the experiments".into()).into())
         }
-        // The kernel has no part in this one.
-        (Outcome::OutputClosed(_), _) => bail!("{}", report.outcome),
-        _ => {
-            eprint!("{}", report.last_words());
-            bail!("{}", report.outcome)
+        (outcome, _) => {
+            // The kernel has no part in that one.
+            if !matches!(outcome, Outcome::OutputClosed(_)) {
+                eprint!("{}", report.last_words());
+            }
+            eprintln!("lab: {outcome}");
+            Ok(outcome.exit_code())
         }
     }
 }

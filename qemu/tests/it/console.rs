@@ -113,6 +113,7 @@ fn allowed_complaint_is_not_reported() {
     let allowed = [Allowance {
         text: "boom_init".into(),
         reason: "asked for".into(),
+        taint: 0,
     }];
     assert!(splats(&saved("warn-in-insmod.log"), &allowed).is_empty());
 }

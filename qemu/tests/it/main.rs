@@ -6,6 +6,7 @@
 )]
 
 mod accel;
+mod aftermath;
 mod cli;
 mod console;
 mod initramfs;

@@ -9,6 +9,9 @@ use lab::phase::Phase;
 use crate::run::{OUR_TAINT, Run};
 use crate::saved::saved;
 
+/// The flag of a WARNING (`TAINT_WARN`).
+const WARNED: u64 = 1 << 9;
+
 fn refusal() -> Refusal {
     Refusal {
         errno: 8,
@@ -333,7 +336,11 @@ fn splat_spoils_good_results() {
     run.allowed = vec![Allowance {
         text: "boom_init".into(),
         reason: "asked for".into(),
+        taint: WARNED,
     }];
+    run.events[5] = Event::Down {
+        taint: OUR_TAINT | WARNED,
+    };
     assert!(matches!(run.outcome(), Outcome::Passed { .. }));
 }
 
@@ -351,7 +358,6 @@ fn module_that_stays_spoils_good_results() {
 
 #[test]
 fn taint_that_has_no_splat_is_noticed() {
-    const WARNED: u64 = 1 << 9;
     let mut run = Run::good();
     run.events[5] = Event::Down {
         taint: OUR_TAINT | WARNED,
