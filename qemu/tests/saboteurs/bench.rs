@@ -1,0 +1,197 @@
+//! A guest to be spoilt: everything as in a good run, but for what a test replaces.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use lab::cli::{AccelChoice, Cli, Command, KernelArgs};
+use lab::failure::Failure;
+use lab::initramfs::GuestFile;
+use lab::job::{Ending, Job, MODULE_PATH, Module, Program, Work};
+use lab::layout::Layout;
+use lab::machine::{Hardware, Machine};
+use lab::module::Builder;
+use lab::outcome::Outcome;
+use lab::phase::Deadlines;
+use lab::progress::Progress;
+use lab::session::{self, Guest, Streams};
+use lab::workshop::{Built, Workshop};
+
+/// What all tests share, made once.
+struct Parts {
+    built: Built,
+    base: PathBuf,
+    saboteur: PathBuf,
+    machine: Machine,
+}
+
+/// A set-up that fails is not tried again by each test: the lock is then poisoned for good.
+static PARTS: LazyLock<Parts> = LazyLock::new(make_parts);
+
+fn parts() -> &'static Parts {
+    &PARTS
+}
+
+fn make_parts() -> Parts {
+    let progress = Progress::new(true);
+    let workshop = Workshop::open(&progress).unwrap();
+    let built = workshop.build(&kernel_args()).unwrap();
+    let base = workshop.base_archive(&built).unwrap();
+    let machine = workshop
+        .machine(&built.target, AccelChoice::Auto, Hardware::USUAL, None)
+        .unwrap();
+    let saboteur = saboteur(&workshop, &built);
+    Parts {
+        built,
+        base,
+        saboteur,
+        machine,
+    }
+}
+
+/// The kernel that `lab run` takes when none is named.
+fn kernel_args() -> KernelArgs {
+    let cli = <Cli as clap::Parser>::try_parse_from(["lab", "build"]).unwrap();
+    let Command::Build(args) = cli.command else {
+        panic!("`lab build` is another command");
+    };
+    args
+}
+
+/// Builds the module that breaks rules, by the lab's own means, below `target/`.
+fn saboteur(workshop: &Workshop<'_>, built: &Built) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/saboteurs/module");
+    let project = workshop.layout.project.join("target/lab/saboteur");
+    fs::create_dir_all(project.join("driver")).unwrap();
+    for file in ["Kbuild", "driver/mmapdemo.rs"] {
+        fs::copy(source.join(file), project.join(file)).unwrap();
+    }
+    let layout = Layout {
+        project,
+        cache: workshop.layout.cache.clone(),
+    };
+    let builder = Builder {
+        layout: &layout,
+        sysroot: &built.target.sysroot,
+        kernel: &built.target.kernel,
+    };
+    match builder.build(workshop.progress, &workshop.stop) {
+        Ok(module) => module.path,
+        Err(error) => panic!("{}{error:#}", Failure::diagnostics_of(&error)),
+    }
+}
+
+/// A guest, its machine, and how much time it has.
+pub(crate) struct Sabotage {
+    pub(crate) machine: Machine,
+    pub(crate) files: Vec<GuestFile>,
+    pub(crate) job: Job,
+    pub(crate) deadlines: Deadlines,
+}
+
+impl Sabotage {
+    /// A program that promises results, with the driver loaded.
+    pub(crate) fn of_results(script: &str) -> Self {
+        let mut sabotage = Self::of_programs(script);
+        if let Work::Programs(programs) = &mut sabotage.job.work {
+            programs[0].ktap = true;
+        }
+        sabotage
+    }
+
+    /// A program that promises nothing, with the driver loaded.
+    pub(crate) fn of_programs(script: &str) -> Self {
+        let parts = parts();
+        let program = Program::new(["sh", "-c", script]);
+        Self {
+            machine: parts.machine.clone(),
+            files: vec![GuestFile::copy(
+                &parts.built.module.path,
+                MODULE_PATH,
+                0o644,
+            )],
+            job: Job {
+                module: Some(Module::mmapdemo("")),
+                work: Work::Programs(vec![program]),
+                ending: Ending::PowerOff,
+            },
+            deadlines: Deadlines::default(),
+        }
+    }
+
+    /// The module that breaks the rule with this number.
+    pub(crate) fn of_module(how: u32) -> Self {
+        let mut sabotage = Self::of_programs("true");
+        sabotage.files = vec![GuestFile::copy(&parts().saboteur, MODULE_PATH, 0o644)];
+        sabotage.job.module = Some(Module::mmapdemo(format!("how={how}")));
+        sabotage
+    }
+
+    /// Another PID 1: this shell script.
+    pub(crate) fn of_init(script: &str) -> Self {
+        let mut sabotage = Self::of_programs("true");
+        let text = format!("#!/bin/sh\n{script}\n");
+        sabotage.files.push(GuestFile {
+            mode: 0o755,
+            ..GuestFile::data("/init", text)
+        });
+        sabotage
+    }
+
+    /// Runs it, and returns how it ended and how long after the last word on its standard output.
+    pub(crate) fn run_timed(self) -> (Outcome, Option<Duration>) {
+        let guest = Guest {
+            archives: vec![parts().base.clone()],
+            files: self.files,
+            job: self.job,
+            allowed: lab::allowed::complaints().unwrap(),
+        };
+        let heard = Heard::default();
+        let streams = Streams {
+            stdin: None,
+            stdout: Box::new(heard.clone()),
+            stderr: Box::new(io::sink()),
+        };
+        let report = session::run(&self.machine, &guest, streams, &self.deadlines).unwrap();
+        let last = *heard.0.lock().unwrap();
+        let outcome = report.outcome.clone();
+        assert!(
+            !matches!(outcome, Outcome::SetUp { .. }),
+            "{}",
+            report.last_words()
+        );
+        (outcome, last.map(|at| at.elapsed()))
+    }
+
+    /// Runs it, and returns how it ended.
+    pub(crate) fn run(self) -> Outcome {
+        self.run_timed().0
+    }
+}
+
+/// Remembers when it was written to last.
+#[derive(Clone, Default)]
+struct Heard(std::sync::Arc<std::sync::Mutex<Option<Instant>>>);
+
+impl Write for Heard {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        *self.0.lock().unwrap() = Some(Instant::now());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The outcome has this exit status, and its message has these parts.
+#[track_caller]
+pub(crate) fn assert_ends(outcome: &Outcome, status: u8, parts: &[&str]) {
+    let message = outcome.to_string();
+    assert_eq!(outcome.exit_code().number(), status, "{message}");
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
