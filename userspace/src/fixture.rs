@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::record::Records;
 use crate::strategy::Strategy;
+use crate::tracer::{LazyTracer, Tracer};
 
 /// The machine as the experiments see it.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Fixture {
     records: Rc<Records>,
     disk: Rc<LazyDisk>,
     cut_disk: Rc<LazyDisk>,
+    tracer: Rc<LazyTracer>,
 }
 
 impl Fixture {
@@ -53,6 +55,7 @@ impl Fixture {
             release: uname.release().to_string_lossy().into_owned(),
             disk: Rc::new(LazyDisk::new(disk::SCRATCH)),
             cut_disk: Rc::new(LazyDisk::new(disk::CUT)),
+            tracer: Rc::default(),
         })
     }
 
@@ -111,6 +114,21 @@ impl Fixture {
     #[must_use]
     pub fn disk_missing(&self) -> Option<String> {
         self.disk.missing()
+    }
+
+    /// What records the kernel's functions, made when it is first asked for.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no ftrace, or not for this user.
+    pub fn tracer(&self) -> Result<&Tracer> {
+        self.tracer.get()
+    }
+
+    /// Why nothing can be recorded, or `None` if it can.
+    #[must_use]
+    pub fn tracer_missing(&self) -> Option<String> {
+        self.tracer.missing()
     }
 
     /// What decides which verdict is expected.

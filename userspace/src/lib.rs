@@ -24,6 +24,7 @@ use crate::catalogue::ClaimsFile;
 pub mod actor;
 pub mod app;
 pub mod boot;
+pub mod btf;
 mod bytes;
 pub mod catalogue;
 pub mod claim;
@@ -39,6 +40,7 @@ pub mod exit_code;
 pub mod experiment;
 pub mod faults;
 pub mod fixture;
+pub mod kcore;
 pub mod map_call;
 pub mod message;
 pub mod need;
@@ -58,6 +60,8 @@ pub mod swapfile;
 pub mod sys;
 pub mod syscalls;
 pub mod sysctl;
+pub mod trace;
+pub mod tracer;
 pub mod turn;
 #[path = "../../driver/uapi.rs"]
 #[expect(

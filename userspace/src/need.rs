@@ -2,10 +2,12 @@
 
 use std::env;
 use std::fmt;
+use std::fs::File;
 
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Boot;
+use crate::btf;
 use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::procfs;
@@ -30,6 +32,10 @@ pub enum Need {
     SmallMemory,
     /// A boot whose clock counts instructions.
     Counting,
+    /// The kernel's function tracer, for root (`Documentation/trace/ftrace.rst`).
+    Ftrace,
+    /// The kernel's description of its own types (`Documentation/bpf/btf.rst`).
+    Btf,
     /// Debian's pmap(1) and strace(1).
     Tools,
     /// Software that is no part of this project and cannot be brought along.
@@ -60,6 +66,8 @@ impl Need {
             Self::PowerCut => format!("boot {}", Boot::PowerCut),
             Self::SmallMemory => format!("boot {}", Boot::SmallMemory),
             Self::Counting => format!("boot {}", Boot::Counting),
+            Self::Ftrace => "ftrace".to_owned(),
+            Self::Btf => "btf".to_owned(),
             Self::Tools => "tools".to_owned(),
             Self::ExternalSoftware => "external-software".to_owned(),
         }
@@ -72,6 +80,8 @@ impl Need {
             Self::Device => fixture.device.unusable(),
             Self::Disk => fixture.disk_missing(),
             Self::Pagemap => no_frame_numbers(),
+            Self::Ftrace => fixture.tracer_missing(),
+            Self::Btf => no_types(),
             Self::Tools => TOOLS.iter().find_map(|tool| not_in_path(tool)),
             Self::Root if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
             Self::TwoCpus if fixture.cpus.len() < 2 => {
@@ -95,6 +105,12 @@ fn not_in_path(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let there = env::split_paths(&path).any(|dir| dir.join(program).is_file());
     (!there).then(|| format!("no program {program}"))
+}
+
+fn no_types() -> Option<String> {
+    let opened = File::open(btf::VMLINUX);
+    let error = opened.err()?;
+    Some(format!("cannot open {}: {error}", btf::VMLINUX))
 }
 
 /// Looks up a page that is certainly there.
@@ -122,6 +138,8 @@ impl fmt::Display for Need {
             Self::PowerCut => "a power cut",
             Self::SmallMemory => "a boot with little memory",
             Self::Counting => "a boot that counts instructions",
+            Self::Ftrace => "ftrace",
+            Self::Btf => "the kernel's types",
             Self::Tools => "pmap and strace",
             Self::ExternalSoftware => "other software",
         })

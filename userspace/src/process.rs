@@ -1,5 +1,7 @@
 //! Process: a child that somebody owns: waited for with a deadline, killed and reaped when dropped.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -67,6 +69,60 @@ pub fn start(name: &str, args: &[&str], stderr: Stdio) -> Result<(Process, Owned
     }
 }
 
+/// Runs another program to its end and returns how it ended and what it printed.
+///
+/// # Errors
+///
+/// If it cannot be started, or does not end in time; then it is killed.
+pub fn output(program: &str, args: &[&str], timeout: Duration) -> Result<(End, Vec<u8>)> {
+    let mut command = Command::new(program);
+    command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = command.spawn().map_err(Error::file("run", program))?;
+    let process = Process::adopt(program, &child)?;
+    let mut printed = Vec::new();
+    if let Some(out) = child.stdout.take() {
+        read_until(
+            &mut File::from(OwnedFd::from(out)),
+            &mut printed,
+            timeout,
+            |_| false,
+        )?;
+    }
+    Ok((process.wait(timeout)?, printed))
+}
+
+/// Reads until `enough` is true of what has been read, or until the other end is closed.
+///
+/// # Errors
+///
+/// If neither happens in time.
+pub fn read_until(
+    from: &mut File,
+    read: &mut Vec<u8>,
+    timeout: Duration,
+    enough: impl Fn(&[u8]) -> bool,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    let what = "what a program prints".to_owned();
+    let mut chunk = [0; 4096];
+    while !enough(read) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !readable(from, left, &what)? {
+            return Err(Error::Deadline { what, timeout });
+        }
+        let len = from.read(&mut chunk);
+        let len = len.map_err(Error::file("read", "a pipe"))?;
+        match chunk.get(..len) {
+            Some([]) | None => return Ok(()),
+            Some(some) => read.extend_from_slice(some),
+        }
+    }
+    Ok(())
+}
+
 impl Process {
     /// Forks; the child runs `body` and ends with the status it returns.
     ///
@@ -105,7 +161,11 @@ impl Process {
     }
 
     /// Takes a process over from the standard library, whose handle does not kill what it drops.
-    fn adopt(name: impl Into<String>, child: &Child) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be watched.
+    pub fn adopt(name: impl Into<String>, child: &Child) -> Result<Self> {
         let pid = i32::try_from(child.id()).map_err(|_| Error::Garbled {
             what: "process id".to_owned(),
             detail: child.id().to_string(),

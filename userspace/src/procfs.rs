@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
-use procfs_core::process::{Io, MMapPath, MemoryMap, MemoryMaps, PageInfo, Status};
+use procfs_core::process::{Io, MMapPath, MemoryMap, MemoryMaps, PageInfo, Stat, Status};
 use procfs_core::{FromBufRead, FromRead, Meminfo, process::MemoryPageFlags};
 use serde::{Deserialize, Serialize};
 
@@ -122,12 +122,40 @@ pub fn vma(addr: usize) -> Result<Option<Vma>> {
     Ok(vma_around(&read(SMAPS)?, addr as u64))
 }
 
+/// All VMAs of a process, in the order of their addresses, without their flags and sizes.
+///
+/// # Errors
+///
+/// If its `/proc/PID/maps` cannot be read.
+pub fn vmas(pid: Pid) -> Result<Vec<Vma>> {
+    let maps: MemoryMaps = read(&format!("/proc/{pid}/maps"))?;
+    Ok(maps.into_iter().map(|map| to_vma(&map)).collect())
+}
+
+/// How many page faults of a process had to wait for a disk.
+///
+/// # Errors
+///
+/// If its `/proc/PID/stat` cannot be read.
+pub fn major_faults(pid: Pid) -> Result<u64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = std::fs::read(&path).map_err(Error::file("read", &path))?;
+    let stat = Stat::from_read(text.as_slice()).map_err(|error| Error::Garbled {
+        what: path,
+        detail: error.to_string(),
+    })?;
+    Ok(stat.majflt)
+}
+
 fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
     let around = |map: &&MemoryMap| map.address.0 <= addr && addr < map.address.1;
-    let map = maps.into_iter().find(around)?;
+    maps.into_iter().find(around).map(to_vma)
+}
+
+fn to_vma(map: &MemoryMap) -> Vma {
     let kib = |key: &str| map.extension.map.get(key).copied().unwrap_or(0) / 1024;
     let flags = map.extension.vm_flags.iter_names();
-    Some(Vma {
+    Vma {
         start: map.address.0,
         end: map.address.1,
         offset: map.offset,
@@ -140,7 +168,7 @@ fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
         anonymous_kib: kib("Anonymous"),
         huge_kib: kib("AnonHugePages"),
         swap_kib: kib("Swap"),
-    })
+    }
 }
 
 /// As `/proc/PID/maps` has it.
@@ -266,7 +294,7 @@ pub fn falls_asleep(pid: Pid, timeout: Duration) -> Result<bool> {
     Ok(false)
 }
 
-fn read<T: FromBufRead>(path: &'static str) -> Result<T> {
+fn read<T: FromBufRead>(path: &str) -> Result<T> {
     let file = File::open(path).map_err(Error::file("open", path))?;
     T::from_buf_read(BufReader::new(file)).map_err(|error| Error::Garbled {
         what: path.to_owned(),

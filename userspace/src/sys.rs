@@ -612,6 +612,24 @@ pub fn at_exit(handler: extern "C" fn()) -> Result<(), Errno> {
     }
 }
 
+/// How many of the file's pages are in the page cache, see `cachestat(2)`.
+///
+/// # Errors
+///
+/// What the call says.
+pub fn cached_pages(file: BorrowedFd<'_>) -> Result<u64, Errno> {
+    // Neither the number nor the structures are in the libc crate; include/uapi/linux/mman.h, 7.3.
+    const SYS_CACHESTAT: libc::c_long = 451;
+    // From the begin of the file to its end.
+    let range = [0_u64; 2];
+    let mut cached = [0_u64; 5];
+    let (fd, range, cached_at) = (file.as_raw_fd(), range.as_ptr(), cached.as_mut_ptr());
+    // SAFETY: The call reads a range of two numbers and fills in five, as many as there are.
+    Errno::result(unsafe { libc::syscall(SYS_CACHESTAT, fd, range, cached_at, 0) })?;
+    let [nr_cached, ..] = cached;
+    Ok(nr_cached)
+}
+
 /// The descriptor that reports go to, owned by the handlers that [`Sacrifice::fork`] installs; -1 elsewhere.
 static REPORT_TO: AtomicI32 = AtomicI32::new(-1);
 
