@@ -2,7 +2,9 @@
 
 use crate::experiment::Experiment;
 
+mod disk;
 mod paging;
+mod path;
 mod signals;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[signals::ALL, paging::ALL];
+pub(super) const FAMILY: &[&[Experiment]] = &[signals::ALL, paging::ALL, path::ALL, disk::ALL];

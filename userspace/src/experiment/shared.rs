@@ -4,6 +4,7 @@ use crate::experiment::Experiment;
 
 mod access;
 mod contention;
+mod disk;
 mod identity;
 mod lifetime;
 mod tearing;
@@ -16,4 +17,5 @@ pub(super) const FAMILY: &[&[Experiment]] = &[
     lifetime::ALL,
     contention::ALL,
     tearing::ALL,
+    disk::ALL,
 ];

@@ -1,5 +1,8 @@
-//! Experiments on tools and programs that the documents name.
+//! Experiments with the tools that show mappings, and with programs that map.
 
 use crate::experiment::Experiment;
 
-pub(super) const FAMILY: &[&[Experiment]] = &[];
+mod look;
+mod software;
+
+pub(super) const FAMILY: &[&[Experiment]] = &[look::ALL, software::ALL];
