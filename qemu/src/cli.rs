@@ -72,6 +72,8 @@ pub enum Command {
     Check(Check),
     /// Run the tests that need the guest.
     Test(Test),
+    /// Run the tests of the driver against drivers that are wrong, and say who noticed.
+    Mutants(Mutants),
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
@@ -339,6 +341,20 @@ pub struct Test {
     /// What executes the guest's instructions.
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
+}
+
+/// `lab mutants`.
+#[derive(Clone, Debug, Args)]
+pub struct Mutants {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Write the table to docs/mutants.md, too.
+    #[arg(long, conflicts_with = "names")]
+    pub write: bool,
+    /// The mutants, by name or number; all in driver/mutants, if none is named.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
 }
 
 /// Reads `--kernel`.

@@ -39,6 +39,7 @@ pub mod lock;
 pub mod machine;
 pub mod mark;
 pub mod module;
+pub mod mutant;
 pub mod outcome;
 pub mod output;
 pub mod own_kernel;

@@ -236,7 +236,7 @@ impl Builder<'_> {
         Ok(hex(&hash.finalize()))
     }
 
-    /// The module's sources, relative to the project.
+    /// The module's sources, relative to the project; patches that make mutants of it are none.
     fn sources(&self) -> Result<Vec<PathBuf>> {
         let mut sources = vec![PathBuf::from("Kbuild")];
         let mut pending = vec![PathBuf::from("driver")];
@@ -248,7 +248,7 @@ impl Builder<'_> {
                 let path = dir.join(entry.file_name());
                 if entry.file_type().with_context(context)?.is_dir() {
                     pending.push(path);
-                } else {
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
                     sources.push(path);
                 }
             }

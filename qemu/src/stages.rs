@@ -3,6 +3,7 @@
 mod doctor;
 mod earlier;
 mod exec;
+mod mutants;
 mod reports;
 mod run;
 mod shell;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
         Command::Check(args) => check(&workshop, args).map(Into::into),
         Command::Clean => clean(&workshop).map(Into::into),
+        Command::Mutants(args) => mutants::mutants(&workshop, args).map(Into::into),
         Command::Test(args) => test::test(&workshop, args).map(Into::into),
     }
 }
