@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use procfs_core::{DiskStat, DiskStats, FromBufRead};
 
@@ -150,6 +151,17 @@ impl DiskFile {
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Takes its pages from memory; those that are mapped or not yet written stay.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
+    pub fn drop_from_memory(&self) -> Result<()> {
+        let dropped = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let object = self.path.display().to_string();
+        dropped.map_err(Error::call("posix_fadvise(DONTNEED)", object))
     }
 }
 

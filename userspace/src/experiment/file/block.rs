@@ -4,7 +4,6 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::mman::{MmapAdvise, MsFlags};
 
 use crate::disk::DiskFile;
@@ -134,8 +133,7 @@ fn huge_file(fixture: &Fixture) -> Result<Evidence> {
         .map_err(Error::file("synchronise", file.path()))?;
     let given_back = mapping.advise(MmapAdvise::MADV_DONTNEED);
     evidence.note("given-back.madvise", given_back);
-    posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)
-        .map_err(Error::call("posix_fadvise(DONTNEED)", "the huge file"))?;
+    file.drop_from_memory()?;
     evidence.note("given-back.rss-kib", rss_kib(&mapping)?);
     let before = disk.sectors()?;
     evidence.note("again.bytes", load(&mapping)?);

@@ -5,12 +5,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::mman::MsFlags;
 
 use crate::actor::Actor;
 use crate::boot::Boot;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::Disk;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::experiment::Experiment;
@@ -63,13 +62,6 @@ fn quiet(root: &Path) -> Result<()> {
     nix::unistd::syncfs(&root_dir).map_err(Error::call("syncfs()", root.display().to_string()))
 }
 
-/// Takes the file's pages from memory; those that are mapped or not yet written stay.
-fn drop_from_memory(file: &DiskFile) -> Result<()> {
-    let dropped = posix_fadvise(file.file(), 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
-    let object = file.path().display().to_string();
-    dropped.map_err(Error::call("posix_fadvise(DONTNEED)", object))
-}
-
 fn left_to_the_kernel(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let disk = fixture.disk()?;
@@ -102,7 +94,7 @@ fn left_to_the_kernel(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("left-alone.private", private.load_bytes(0, NEW.len())?);
     drop((mapping, private));
     for (name, file) in [("shared", &file), ("private", &copied)] {
-        drop_from_memory(file)?;
+        file.drop_from_memory()?;
         let before = disk.sectors()?;
         evidence.note(format!("{name}.read-again"), read(file.path())?);
         let from_disk = disk.sectors()?.since(before).read;
