@@ -11,15 +11,17 @@ use crate::error::{Error, Result};
 use crate::evidence::{CallEnd, Evidence, Value};
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
-use crate::object::Request;
+use crate::object::{Mode, Request, open};
 use crate::procfs::{self, Vma};
 use crate::sys::Mapping;
+use crate::tracer::Recording;
 
 pub(super) const ALL: &[Experiment] = &[
     Experiment {
         name: "dev-zero-name",
         summary: "Maps shared anonymous memory and compares the file behind it with the device /dev/zero; then does \
-                  it again in a child that has changed its root to where there is no /dev.",
+                  it again in a child that has changed its root to where there is no /dev. Records whether the \
+                  kernel opens anything for it, and what it does to open the device.",
         run: dev_zero_name,
     },
     Experiment {
@@ -52,7 +54,7 @@ fn device_of(meta: &std::fs::Metadata) -> String {
     format!("{major:02x}:{minor:02x}")
 }
 
-fn dev_zero_name(_: &Fixture) -> Result<Evidence> {
+fn dev_zero_name(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let node = std::fs::metadata(NODE).map_err(Error::file("look at", NODE))?;
     evidence.note("node.device", device_of(&node).as_str());
@@ -72,7 +74,30 @@ fn dev_zero_name(_: &Fixture) -> Result<Evidence> {
     })?;
     evidence.note("rootless.open", opened);
     evidence.note("rootless.map", mapped);
+    note_path(&mut evidence, fixture, &shared)?;
     Ok(evidence)
+}
+
+/// Records whether a mapping makes a file on tmpfs or opens a device, and the same of an open of the device.
+fn note_path(evidence: &mut Evidence, fixture: &Fixture, shared: &Request) -> Result<()> {
+    const FUNCTIONS: [(&str, &str); 3] = [
+        ("zero-setup", "shmem_zero_setup"),
+        ("opens", "vfs_open"),
+        ("device-opens", "chrdev_open"),
+    ];
+    let record = |recording: &Recording<'_>| {
+        let mapped = recording.step("map", || shared.map())?;
+        let opened = recording.step("open", || open(NODE.as_ref(), Mode::ReadWrite))?;
+        Ok((mapped, opened))
+    };
+    let functions = FUNCTIONS.map(|(_, function)| function);
+    let (_kept, trace) = fixture.tracer()?.record(&functions, record)?;
+    for step in ["map", "open"] {
+        for (label, function) in FUNCTIONS {
+            evidence.note(format!("{step}.{label}"), trace.count(step, function));
+        }
+    }
+    Ok(())
 }
 
 fn dev_zero_mappings(fixture: &Fixture) -> Result<Evidence> {

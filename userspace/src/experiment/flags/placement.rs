@@ -10,6 +10,7 @@ use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::procfs;
 use crate::sys::{Mapping, PAGE_SIZE};
+use crate::tracer::Recording;
 
 pub(super) const ALL: &[Experiment] = &[
     Experiment {
@@ -18,6 +19,13 @@ pub(super) const ALL: &[Experiment] = &[
                   MAP_FIXED_NOREPLACE, by MAP_FIXED at an address that is no multiple of the page size, and by \
                   MAP_FIXED; then looks at all three.",
         run: map_fixed,
+    },
+    Experiment {
+        name: "map-over",
+        summary: "Fills three pages of anonymous memory and records which functions of the kernel it takes to map the \
+                  device over the second by MAP_FIXED, to map it where nothing is, and to unmap that again; then \
+                  looks at all three pages.",
+        run: map_over,
     },
     Experiment {
         name: "map-unavailable",
@@ -38,14 +46,18 @@ const OLD: u8 = 0x61;
 /// What the device's page holds.
 const NEW: u8 = 0x64;
 
+fn three_pages() -> Result<Mapping> {
+    let memory = Request::anonymous(libc::MAP_PRIVATE);
+    let pages = memory.len(3 * PAGE_SIZE).map()?;
+    pages.store_pages(OLD)?;
+    Ok(pages)
+}
+
 fn map_fixed(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(NEW)?;
     evidence.note("device.byte", fixture.device.read(0, 1)?);
-    let mut reserved = Request::anonymous(libc::MAP_PRIVATE)
-        .len(3 * PAGE_SIZE)
-        .map()?;
-    reserved.store_pages(OLD)?;
+    let mut reserved = three_pages()?;
     evidence.note("page.content", vec![OLD]);
     let target = reserved.addr() + PAGE_SIZE;
     evidence.note("fixed.target", Value::Addr(target as u64));
@@ -71,14 +83,58 @@ fn map_fixed(fixture: &Fixture) -> Result<Evidence> {
     if let Ok(addr) = fixed {
         evidence.note("fixed.addr", Value::Addr(addr as u64));
     }
-    for (name, offset) in [("first", 0), ("middle", PAGE_SIZE), ("last", 2 * PAGE_SIZE)] {
-        evidence.note(format!("{name}.byte"), reserved.load_bytes(offset, 1)?);
-    }
+    note_bytes(&mut evidence, &reserved)?;
     if let Some(vma) = procfs::vma(target)? {
         evidence.note("fixed.start", Value::Addr(vma.start));
         evidence.note("fixed.len", vma.end - vma.start);
     }
     Ok(evidence)
+}
+
+fn map_over(fixture: &Fixture) -> Result<Evidence> {
+    /// Those by which a range gets rid of what is mapped there.
+    const FUNCTIONS: [(&str, &str); 4] = [
+        ("do-munmap", "do_munmap"),
+        ("do-vmi-munmap", "do_vmi_munmap"),
+        ("gather", "vms_gather_munmap_vmas"),
+        ("unmap-pages", "unmap_vmas"),
+    ];
+    let mut evidence = Evidence::new();
+    fixture.device.fill(NEW)?;
+    evidence.note("device.byte", fixture.device.read(0, 1)?);
+    let mut reserved = three_pages()?;
+    evidence.note("page.content", vec![OLD]);
+    let target = reserved.addr() + PAGE_SIZE;
+    let device = fixture.device.open()?;
+    let fd = Some(device.as_fd());
+    let call = Request::shared(fixture.device.node()).call();
+    let record = |recording: &Recording<'_>| {
+        let over = recording.step("over", || Ok(reserved.replace_page(PAGE_SIZE, call, fd)))?;
+        let beside = recording.step("beside", || Ok(Mapping::new(call, fd)))?;
+        let beside = beside.map_err(Error::call("mmap()", "the device"))?;
+        let unmapped = recording.step("unmap", || Ok(beside.unmap()))?;
+        Ok((over, unmapped))
+    };
+    let functions = FUNCTIONS.map(|(_, function)| function);
+    let ((over, unmapped), trace) = fixture.tracer()?.record(&functions, record)?;
+    evidence.note("over.call", over);
+    evidence.note("unmap.call", unmapped);
+    for step in ["over", "beside", "unmap"] {
+        for (label, function) in FUNCTIONS {
+            evidence.note(format!("{step}.{label}"), trace.count(step, function));
+        }
+    }
+    note_bytes(&mut evidence, &reserved)?;
+    let kept = procfs::vma(target)?.map_or(0, |vma| vma.end - vma.start);
+    evidence.note("over.len", kept);
+    Ok(evidence)
+}
+
+fn note_bytes(evidence: &mut Evidence, pages: &Mapping) -> Result<()> {
+    for (name, offset) in [("first", 0), ("middle", PAGE_SIZE), ("last", 2 * PAGE_SIZE)] {
+        evidence.note(format!("{name}.byte"), pages.load_bytes(offset, 1)?);
+    }
+    Ok(())
 }
 
 fn map_unavailable(fixture: &Fixture) -> Result<Evidence> {
