@@ -242,6 +242,9 @@ pub struct Run {
     /// The claims to judge; all of them, if none is named. `cargo lab exec -- mmapdemo list` names them.
     #[arg(value_name = "CLAIM")]
     pub claims: Vec<String>,
+    /// How many claims may be skipped without failing the run.
+    #[arg(long, value_name = "NUMBER")]
+    pub max_skipped: Option<usize>,
     /// Write everything that was found to this file, as JSON (docs/results.md).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

@@ -35,6 +35,7 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
         kernel,
         guest,
         claims: Vec::new(),
+        max_skipped: None,
         json: None,
         junit: None,
     };
@@ -72,7 +73,7 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
         .files([GuestFile::data(RECORDS, earlier.records)])
         .extras(kit.as_ref(), required.extras)?
         .boot(workshop, Streams::outputs())?;
-    let code = verdict(&report)?;
+    let code = verdict(&report, args.max_skipped)?;
     // After a bad end there is nothing to write, and no need to say so.
     if matches!(
         report.outcome,
@@ -105,12 +106,16 @@ fn work(claims: &[String], required: &Requirements, reports: &Reports) -> Work {
 }
 
 /// What the run says about the claims, as an exit status.
-fn verdict(report: &Report) -> Result<ExitCode> {
+fn verdict(report: &Report, max_skipped: Option<usize>) -> Result<ExitCode> {
     let status = report
         .programs
         .first()
         .and_then(|program| program.status.as_ref());
     match (&report.outcome, status) {
+        (Outcome::Passed { skipped, .. }, _) if max_skipped.is_some_and(|max| *skipped > max) => {
+            eprintln!("lab: {skipped} claims were skipped, more than --max-skipped allows");
+            Ok(ExitCode::NotAsExpected)
+        }
         (Outcome::Passed { .. }, _) => Ok(ExitCode::AsExpected),
         (Outcome::Skipped { .. }, _) => Ok(ExitCode::Skipped),
         (Outcome::Failed { failed, total }, Some(ProgramStatus::Exited(1))) => {

@@ -1,11 +1,12 @@
-//! `lab test`: the tests that need the guest, on each kernel, counted.
+//! `lab test`: the tests that need the guest, and the claims, on each kernel, counted.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{AccelChoice, Extras, KernelArgs, Test};
+use super::run;
+use crate::cli::{AccelChoice, Extras, GuestArgs, KernelArgs, Run, Test};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
@@ -20,6 +21,12 @@ use crate::workshop::Workshop;
 
 /// How long one test program may take: many times what it needs.
 const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Seconds that the claims may take: many times what they need.
+const CLAIMS_TIMEOUT: u64 = 600;
+
+/// Claims that are about software which is not brought along. No other may be skipped.
+const MAX_SKIPPED: usize = 5;
 
 /// Where the test programs are in the guest.
 const TESTS_DIR: &str = "/root/tests";
@@ -36,6 +43,15 @@ struct Score {
     unavailable: Option<String>,
     /// Whether the guest itself came to a bad end.
     broke: bool,
+    /// What came of the claims, if they were judged.
+    claims: Option<ExitCode>,
+}
+
+impl Score {
+    /// Whether the claims were judged, and not as expected.
+    fn claims_failed(&self) -> bool {
+        self.claims.is_some_and(|code| code != ExitCode::AsExpected)
+    }
 }
 
 /// `lab test`.
@@ -47,9 +63,30 @@ pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
     let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
     let mut scores = Vec::new();
     for kernel in args.kernels.each() {
-        scores.push(on_kernel(workshop, &kernel, args.accel, &tests)?);
+        let mut score = on_kernel(workshop, &kernel, args.accel, &tests)?;
+        if score.unavailable.is_none() {
+            score.claims = Some(claims(workshop, &kernel, args.accel)?);
+        }
+        scores.push(score);
     }
     Ok(summarise(&scores))
+}
+
+/// Judges all claims, as `lab run` does.
+fn claims(workshop: &Workshop<'_>, kernel: &KernelArgs, accel: AccelChoice) -> Result<ExitCode> {
+    let args = Run {
+        kernel: kernel.clone(),
+        guest: GuestArgs {
+            accel,
+            insmod_args: Vec::new(),
+            timeout: CLAIMS_TIMEOUT,
+        },
+        claims: Vec::new(),
+        max_skipped: Some(MAX_SKIPPED),
+        json: None,
+        junit: None,
+    };
+    run::run(workshop, &args)
 }
 
 /// Runs all test programs in one guest.
@@ -165,6 +202,7 @@ fn summarise(scores: &[Score]) -> ExitCode {
             missing,
             unavailable,
             broke,
+            claims: _,
         } = score;
         match unavailable {
             Some(why) => println!("{kernel}: UNAVAILABLE, {missing} tests not run: {why}"),
@@ -172,6 +210,9 @@ fn summarise(scores: &[Score]) -> ExitCode {
                 "{kernel}: {passed} passed, {failed} failed, {missing} missing, and the guest broke"
             ),
             None => println!("{kernel}: {passed} passed, {failed} failed, {missing} missing"),
+        }
+        if score.claims_failed() {
+            println!("{kernel}: the claims are not as expected, or were not all judged");
         }
     }
     let sum = |part: fn(&Score) -> usize| scores.iter().map(part).sum::<usize>();
@@ -184,7 +225,7 @@ fn summarise(scores: &[Score]) -> ExitCode {
     });
     let broke = scores.iter().filter(|score| score.broke).count();
     // What is lost has failed; what has no kernel was skipped.
-    let failed = sum(|score| score.failed) + lost + broke;
+    let failed = sum(|score| score.failed + usize::from(score.claims_failed())) + lost + broke;
     let skipped = sum(|score| {
         if score.unavailable.is_some() {
             score.missing
@@ -241,6 +282,19 @@ mod tests {
             }]),
             ExitCode::NotAsExpected
         );
+    }
+
+    #[test]
+    fn claims_that_are_not_as_expected_are_a_failure() {
+        for (claims, expected) in [
+            (ExitCode::AsExpected, ExitCode::AsExpected),
+            (ExitCode::NotAsExpected, ExitCode::NotAsExpected),
+            (ExitCode::Skipped, ExitCode::NotAsExpected),
+            (ExitCode::Panicked, ExitCode::NotAsExpected),
+        ] {
+            let claims = Some(claims);
+            assert_eq!(summarise(&[Score { claims, ..good() }]), expected);
+        }
     }
 
     #[test]
