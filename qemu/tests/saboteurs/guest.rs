@@ -73,7 +73,7 @@ fn a_program_that_is_not_there() {
 
 #[test]
 fn a_program_that_hangs() {
-    let mut sabotage = Sabotage::of_programs("exec tail -f /dev/null");
+    let mut sabotage = Sabotage::of_programs("exec sleep 1000000");
     sabotage.deadlines.program = Some(Duration::from_secs(2));
     assert_ends(&sabotage.run(), 36, &["timed out during program 1"]);
 }
@@ -102,8 +102,8 @@ fn an_init_that_powers_off_at_once() {
 
 #[test]
 fn an_init_that_never_gets_ready() {
-    let mut sabotage = Sabotage::of_init("exec tail -f /dev/null");
-    sabotage.deadlines.boot = Duration::from_secs(6);
+    let mut sabotage = Sabotage::of_init("exec sleep 1000000");
+    sabotage.deadlines.boot = Duration::from_secs(15);
     assert_ends(&sabotage.run(), 36, &["timed out during boot"]);
 }
 
