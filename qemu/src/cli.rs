@@ -242,6 +242,9 @@ pub struct Run {
     /// The claims to judge; all of them, if none is named. `cargo lab exec -- mmapdemo list` names them.
     #[arg(value_name = "CLAIM")]
     pub claims: Vec<String>,
+    /// Say of every claim what was said, seen and concluded, as is done where claims are named.
+    #[arg(long)]
+    pub details: bool,
     /// How many claims may be skipped without failing the run.
     #[arg(long, value_name = "NUMBER")]
     pub max_skipped: Option<usize>,

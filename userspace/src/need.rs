@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt;
 use std::fs::File;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,17 +81,16 @@ impl Need {
             Self::Device => fixture.device.unusable(),
             Self::Disk => fixture.disk_missing(),
             Self::Pagemap => no_frame_numbers(),
-            Self::Ftrace => fixture.tracer_missing(),
+            Self::Ftrace => not_a_guest().or_else(|| fixture.tracer_missing()),
             Self::Btf => no_types(),
             Self::Tools => TOOLS.iter().find_map(|tool| not_in_path(tool)),
             Self::Root if !nix::unistd::geteuid().is_root() => Some("not root".to_owned()),
+            Self::Root => not_a_guest(),
             Self::TwoCpus if fixture.cpus.len() < 2 => {
                 Some("one CPU: nothing happens at the same time".to_owned())
             }
             // What another boot does, the run asks for by experiment.
-            Self::Root | Self::TwoCpus | Self::PowerCut | Self::SmallMemory | Self::Counting => {
-                None
-            }
+            Self::TwoCpus | Self::PowerCut | Self::SmallMemory | Self::Counting => None,
             Self::ExternalSoftware => {
                 Some("it is about software that cannot be brought along".to_owned())
             }
@@ -105,6 +105,15 @@ fn not_in_path(program: &str) -> Option<String> {
     let path = env::var_os("PATH").unwrap_or_default();
     let there = env::split_paths(&path).any(|dir| dir.join(program).is_file());
     (!there).then(|| format!("no program {program}"))
+}
+
+/// The port by which the lab talks to its guest.
+const LABS_PORT: &str = "/dev/virtio-ports/lab.control";
+
+/// What an experiment changes for a moment, such as how memory is promised, is the whole system's.
+fn not_a_guest() -> Option<String> {
+    let is_guest = Path::new(LABS_PORT).exists();
+    (!is_guest).then(|| "it changes settings of the system: only in the lab's guest".to_owned())
 }
 
 fn no_types() -> Option<String> {

@@ -35,6 +35,7 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
         kernel,
         guest,
         claims: Vec::new(),
+        details: false,
         max_skipped: None,
         json: None,
         junit: None,
@@ -67,7 +68,7 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
         insmod_args: &args.guest.insmod_args,
         timeout: Some(args.guest.timeout()),
         disks: earlier.disks,
-        ..Plan::new(&built, work(claims, &required, &reports))
+        ..Plan::new(&built, work(args, &required, &reports))
     };
     let report = plan
         .files([GuestFile::data(RECORDS, earlier.records)])
@@ -85,7 +86,7 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
 }
 
 /// What the guest of the main boot does.
-fn work(claims: &[String], required: &Requirements, reports: &Reports) -> Work {
+fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
     let color = if io::stdout().is_terminal() {
         "always"
     } else {
@@ -96,8 +97,11 @@ fn work(claims: &[String], required: &Requirements, reports: &Reports) -> Work {
     if !required.boots.is_empty() {
         command.extend(["--recorded", RECORDS]);
     }
+    if args.details {
+        command.push("--details");
+    }
     command.extend(reports.options());
-    command.extend(claims.iter().map(String::as_str));
+    command.extend(args.claims.iter().map(String::as_str));
     let program = Program {
         ktap: true,
         ..Program::new(command)

@@ -82,6 +82,7 @@ fn claims(workshop: &Workshop<'_>, kernel: &KernelArgs, accel: AccelChoice) -> R
             timeout: CLAIMS_TIMEOUT,
         },
         claims: Vec::new(),
+        details: false,
         max_skipped: Some(MAX_SKIPPED),
         json: None,
         junit: None,
