@@ -1,8 +1,8 @@
 //! How long the module stays: as long as somebody can still call into it, and no longer.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -10,8 +10,9 @@ use mmapdemo::process::{End, Process};
 use mmapdemo::procfs;
 use mmapdemo::turn::TURN;
 use nix::sys::signal::Signal;
+use nix::sys::stat::{Mode, SFlag, mknod};
 
-use crate::fixture::{Device, MODULE, map, on_every_node, run};
+use crate::fixture::{Device, MODULE, errno, map, on_every_node, run};
 use crate::log::{self, KernelLog, NAME_TAKEN};
 
 /// Reloads in a row. A registration that is not undone shows in the second.
@@ -19,6 +20,23 @@ const CYCLES: usize = 100;
 
 /// Unloads that meet somebody who opens the device.
 const RACES: usize = 20;
+
+#[test]
+fn without_the_module_there_is_no_node_and_an_old_one_leads_nowhere() {
+    on_every_node(|device| {
+        // As in a container, or on a disk: a node that nobody removes when the module goes.
+        let dir = tempfile::tempdir().expect("a directory");
+        let old = dir.path().join("old-node");
+        let number = fs::metadata(device.node()).expect("the node").rdev();
+        let (kind, mode) = (SFlag::S_IFCHR, Mode::S_IRUSR | Mode::S_IWUSR);
+        mknod(&old, kind, mode, number).expect("mknod");
+        assert!(File::open(&old).is_ok(), "it is the same device");
+        device.unload();
+        assert_eq!(errno(File::open(device.node())), libc::ENOENT);
+        assert_eq!(errno(File::open(&old)), libc::ENODEV);
+        device.load();
+    });
+}
 
 #[test]
 fn an_open_file_keeps_the_module() {
@@ -184,7 +202,7 @@ fn open_until_gone(device: &Device) {
                 .read_exact_at(&mut vec![0; device.len()], 0)
                 .expect("read"),
             // The node is gone; or it is still there, and nothing behind it.
-            Err(Some(libc::ENOENT | libc::ENODEV | libc::ENXIO)) => return,
+            Err(Some(libc::ENOENT | libc::ENODEV)) => return,
             Err(errno) => panic!("open failed with {errno:?}"),
         }
     }

@@ -70,7 +70,7 @@ fn use_once(node: Node, call: MapCall) -> bool {
     let file = match File::options().read(true).write(true).open(node.path()) {
         Ok(file) => file,
         Err(error) => match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => return false,
+            Some(libc::ENOENT | libc::ENODEV) => return false,
             _ => panic!("open failed: {error}"),
         },
     };
