@@ -23,7 +23,8 @@ use crate::map_call::MapCall;
 /// The size of a page on x86-64, and of the device's buffer.
 pub const PAGE_SIZE: usize = 4096;
 
-/// The first address of the kernel's half, `Documentation/arch/x86/x86_64/mm.rst`: no user memory is there.
+/// No address of user memory has this bit, `Documentation/arch/x86/x86_64/mm.rst`: all of its half is the kernel's
+/// or nobody's.
 const KERNEL_HALF: usize = 1 << 63;
 
 /// A mapped range that is unmapped when dropped.

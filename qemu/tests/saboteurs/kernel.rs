@@ -15,8 +15,9 @@ const BLOCK: u32 = 7;
 const MISCOUNT: u32 = 8;
 const SLEEP_IN_ATOMIC: u32 = 9;
 
-/// How long after the guest's death a run may go on.
-const DEATH: Duration = Duration::from_secs(2);
+/// How long after the guest's death a run may go on. Two seconds on a machine that does nothing else; what this tells
+/// apart is a death that is noticed from one that is waited out.
+const DEATH: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_module_that_breaks_no_rule_passes() {

@@ -1,5 +1,6 @@
 //! Child: a forked process that may crash, and how it ends.
 
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::error::{Error, Result};
@@ -13,7 +14,7 @@ use crate::turn::TURN;
 ///
 /// If it cannot be made, or does not end.
 pub(super) fn end(name: &str, body: impl FnOnce() -> Result<()>) -> Result<End> {
-    let child = Process::fork(name, || match body() {
+    let child = Process::fork(name, || match without_core().and_then(|()| body()) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("{name}: {error}");
@@ -21,6 +22,11 @@ pub(super) fn end(name: &str, body: impl FnOnce() -> Result<()>) -> Result<End> 
         }
     })?;
     child.wait(TURN)
+}
+
+/// Whoever dies here was meant to: nobody needs a dump of it.
+fn without_core() -> Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(Error::call("setrlimit()", "RLIMIT_CORE"))
 }
 
 /// The same where nothing can go wrong.

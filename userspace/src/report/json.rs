@@ -48,6 +48,7 @@ struct Place<'a> {
     node: Option<Strategy>,
     expected: Expected,
     why: &'a str,
+    attempts: usize,
     #[serde(flatten)]
     result: Result<'a>,
 }
@@ -134,6 +135,7 @@ impl<'a> From<&'a Trial> for Place<'a> {
             node: trial.node,
             expected: claim.expected,
             why: &claim.why,
+            attempts: trial.attempts,
             result,
         }
     }

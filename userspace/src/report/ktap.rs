@@ -36,6 +36,10 @@ fn verdicts(finding: &Finding<'_>) -> String {
         .headline()
         .and_then(Trial::verdict)
         .map_or_else(String::new, |verdict| format!("verdict {verdict}"));
+    let attempts = finding.trials.iter().map(|trial| trial.attempts).max();
+    if let Some(attempts @ 2..) = attempts {
+        let _ = write!(text, " at attempt {attempts}");
+    }
     for trial in finding.different() {
         if let (Some(node), Some(verdict)) = (trial.node, trial.verdict()) {
             let _ = write!(text, ", on {node} {verdict}");

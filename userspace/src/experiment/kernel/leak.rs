@@ -87,7 +87,7 @@ fn named_memory(_: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let name = format!("/mmapdemo-{}", std::process::id());
     let path = Path::new("/dev/shm").join(name.trim_start_matches('/'));
-    let unmapped = errand::run("a maker", || {
+    let made = errand::run("a maker", || {
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
         let object = shm_open(name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
         let object = object.map_err(Error::call("shm_open()", &name))?;
@@ -97,6 +97,10 @@ fn named_memory(_: &Fixture) -> Result<Evidence> {
         mapping.store_bytes(0, b"left behind")?;
         mapping.unmap().map_err(Error::call("munmap()", &name))?;
         Ok(path.exists())
+    });
+    let unmapped = made.inspect_err(|_| {
+        // It may not have come to be; the first error is the one to tell.
+        let _ = shm_unlink(name.as_str());
     })?;
     evidence.note("unmapped.exists", unmapped);
     evidence.note("ended.exists", path.exists());

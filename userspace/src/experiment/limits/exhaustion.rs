@@ -17,8 +17,8 @@ use crate::sysctl::Sysctl;
 pub(super) const ALL: &[Experiment] = &[Experiment {
     name: "out-of-memory",
     summary: "Processes that the kernel is to kill first store to every page of a mapping until they end: of twice \
-              the memory with MAP_NORESERVE, of as much as there is without it, and, in overcommit mode 2, of four \
-              fifths of CommitLimit.",
+              the memory with MAP_NORESERVE, of as much as there is without it, and, in overcommit mode 2, of half \
+              of what may still be promised. There, all of CommitLimit is asked for as well.",
     run: out_of_memory,
 }];
 
@@ -45,6 +45,8 @@ fn out_of_memory(_: &Fixture) -> Result<Evidence> {
         let changed = Sysctl::set(MODE, mode)?;
         let request = Request::anonymous(0).flags(flags).len(bytes(len));
         let (end, touched) = exhaust(&request)?;
+        let more = Request::anonymous(0).flags(flags).len(bytes(memory.limit));
+        evidence.note(format!("{name}.more"), more.try_map()?.map(drop));
         changed.restore()?;
         evidence.note(format!("{name}.end"), end);
         evidence.note(format!("{name}.mapped-mib"), len >> 20);
