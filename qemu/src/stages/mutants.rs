@@ -166,9 +166,13 @@ fn who(report: &Report, planned: &[String]) -> Result<Caught> {
     let end = match &report.outcome {
         Outcome::Passed { .. } | Outcome::Failed { .. } | Outcome::Contradicted { .. } => None,
         // These say nothing about the driver.
-        outcome @ (Outcome::QemuDied { .. } | Outcome::OutputClosed(_) | Outcome::SetUp { .. }) => {
-            bail!("{outcome}")
-        }
+        outcome @ (Outcome::QemuDied { .. }
+        | Outcome::DiedInBoot { .. }
+        | Outcome::InitFailed { .. }
+        | Outcome::NotStarted { .. }
+        | Outcome::OutputLost
+        | Outcome::OutputClosed(_)
+        | Outcome::SetUp { .. }) => bail!("{outcome}"),
         outcome => Some(outcome.to_string()),
     };
     let program = report.programs.first();

@@ -74,7 +74,8 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
         .files([GuestFile::data(RECORDS, earlier.records)])
         .extras(kit.as_ref(), required.extras)?
         .boot(workshop, Streams::outputs())?;
-    let code = verdict(&report, args.max_skipped)?;
+    // Programs that read the reports are to learn of an experiment that broke, too.
+    let verdict = verdict(&report, args.max_skipped);
     // After a bad end there is nothing to write, and no need to say so.
     if matches!(
         report.outcome,
@@ -82,7 +83,7 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
     ) {
         reports.write(report.programs.get(1..).unwrap_or_default())?;
     }
-    Ok(code)
+    verdict
 }
 
 /// What the guest of the main boot does.

@@ -134,6 +134,11 @@ fn line(text: &mut String, finding: &Finding<'_>, style: Style) {
             style.mark(Mark::Faint, &format!("({node}: {word})"))
         );
     }
+    end_line(text, finding, style);
+}
+
+/// Ends the line of a claim's name: where the verdict is not the one expected.
+fn end_line(text: &mut String, finding: &Finding<'_>, style: Style) {
     for trial in unexpected(finding) {
         let node = trial
             .node
@@ -151,14 +156,7 @@ fn unexpected<'a>(finding: &'a Finding<'_>) -> impl Iterator<Item = &'a Trial> {
 
 fn entry(text: &mut String, finding: &Finding<'_>, style: Style) {
     let _ = write!(text, "  {}", id(finding, 0, style));
-    for trial in unexpected(finding) {
-        let node = trial
-            .node
-            .map_or_else(String::new, |node| format!(" on {node}"));
-        let wrong = format!("NOT AS EXPECTED{node} ({})", trial.claim.expected);
-        let _ = write!(text, "  {}", style.mark(Mark::Bad, &wrong));
-    }
-    text.push('\n');
+    end_line(text, finding, style);
     field(text, "said", &finding.claim.statement);
     if let Some(trial) = finding.headline() {
         field(text, "seen", &seen(trial));
