@@ -14,8 +14,8 @@ use crate::ktap::{self, Verdict};
 use crate::layout::Layout;
 use crate::libtest::Tally;
 use crate::module::{Builder, KernelModule};
-use crate::mutant::Mutant;
 use crate::outcome::Outcome;
+use crate::patch::{MUTANTS, Patch, Sources};
 use crate::plan::Plan;
 use crate::programs::TestProgram;
 use crate::report::Report;
@@ -57,7 +57,7 @@ impl Caught {
 ///
 /// When a mutant cannot be made, or the tests fail without one.
 pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
-    let all = Mutant::all(&workshop.layout.project)?;
+    let all = Patch::all(&workshop.layout.project.join(MUTANTS))?;
     let chosen = choose(all, &args.names)?;
     let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
     let test = tests.iter().find(|test| test.name == TESTS);
@@ -92,11 +92,11 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
 }
 
 /// Those with these names, or with these numbers; all, if none is named.
-fn choose(all: Vec<Mutant>, names: &[String]) -> Result<Vec<Mutant>> {
+fn choose(all: Vec<Patch>, names: &[String]) -> Result<Vec<Patch>> {
     if names.is_empty() {
         return Ok(all);
     }
-    let has_name = |mutant: &Mutant, name: &str| {
+    let has_name = |mutant: &Patch, name: &str| {
         mutant.name == name
             || mutant
                 .name
@@ -115,9 +115,11 @@ fn choose(all: Vec<Mutant>, names: &[String]) -> Result<Vec<Mutant>> {
 }
 
 /// Builds the module with the mistake, from a copy of its sources.
-fn build(workshop: &Workshop<'_>, built: &Built, mutant: &Mutant) -> Result<KernelModule> {
+fn build(workshop: &Workshop<'_>, built: &Built, mutant: &Patch) -> Result<KernelModule> {
     let copy = tempfile::tempdir().context("failed to make a temporary directory")?;
-    mutant.write(&workshop.layout.project, copy.path())?;
+    let mut sources = Sources::read(&workshop.layout.project)?;
+    sources.apply(mutant)?;
+    sources.write(copy.path())?;
     let layout = Layout {
         project: copy.path().to_owned(),
         ..workshop.layout.clone()
@@ -195,7 +197,7 @@ fn who(report: &Report, planned: &[String]) -> Result<Caught> {
 }
 
 /// A line of the matrix.
-fn row(mutant: &Mutant, caught: &Caught) -> String {
+fn row(mutant: &Patch, caught: &Caught) -> String {
     let few = |names: &[String]| match names.get(..NR_NAMED) {
         Some(first) if names.len() > NR_NAMED => {
             format!("{} and {} more", first.join(", "), names.len() - NR_NAMED)
@@ -210,11 +212,11 @@ fn row(mutant: &Mutant, caught: &Caught) -> String {
         "caught"
     };
     let (tests, claims) = (few(tests), few(claims));
-    let Mutant { name, mistake, .. } = mutant;
-    format!("| {name} | {mistake} | {fate} | {tests} | {claims} | {end} |")
+    let Patch { name, sentence, .. } = mutant;
+    format!("| {name} | {sentence} | {fate} | {tests} | {claims} | {end} |")
 }
 
-fn write(workshop: &Workshop<'_>, release: &str, matrix: &[(&Mutant, Caught)]) -> Result<()> {
+fn write(workshop: &Workshop<'_>, release: &str, matrix: &[(&Patch, Caught)]) -> Result<()> {
     let mut text = format!(
         "# Drivers that are wrong, and who notices\n\n\
          Written by `cargo lab mutants --write`, on Linux {release}. Each mutant is the driver with one mistake\n\
@@ -234,9 +236,9 @@ fn write(workshop: &Workshop<'_>, release: &str, matrix: &[(&Mutant, Caught)]) -
 mod tests {
     use super::*;
 
-    fn mutant(name: &str) -> Mutant {
+    fn mutant(name: &str) -> Patch {
         let patch = "It is wrong.\n\n+++ b/driver/x.rs\n@@ -1 +1 @@\n-a\n+b\n";
-        Mutant::parse(name, patch).unwrap()
+        Patch::parse(name, patch).unwrap()
     }
 
     #[test]
