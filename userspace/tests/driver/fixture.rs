@@ -47,6 +47,9 @@ pub const MODULE: &str = "/root/mmapdemo.ko";
 /// in which the tests leave it.
 const PAGES: [usize; 2] = [4, 1];
 
+/// As long as a buffer can be, in pages (`Buffer::MAX_PAGES` in `driver/buffer.rs`).
+pub const MOST_PAGES: usize = 256;
+
 /// One page, readable and writable.
 pub const SHARED: MapCall = MapCall {
     len: PAGE_SIZE,

@@ -4,6 +4,9 @@ use std::fs::{File, OpenOptions};
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
+use std::thread;
 
 use mmapdemo::map_call::MapCall;
 use mmapdemo::process::{End, Process};
@@ -211,24 +214,37 @@ fn the_kernel_sees_what_userspace_has_stored() {
 
 #[test]
 fn no_increment_is_lost() {
-    const ROUNDS: u64 = 2_000;
+    /// Increments by the kernel, in each of which the process increments the same number many times: one between
+    /// a load and a store would be seen.
+    const ROUNDS: u64 = 10_000;
     on_every_node(|device| {
         let file = device.open();
         let mapping = map(&file, device.whole()).expect("map");
         let offset = device.len() - 8;
         let number = mapping.long(offset).expect("a number");
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                }
-            });
-            for _ in 0..ROUNDS {
-                ioctl::increment(file.as_fd(), offset as u64).expect("increment");
+        let (started, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let by_process = || {
+            let mut count = 0;
+            while !done.load(Relaxed) {
+                number.fetch_add(1, Relaxed);
+                count += 1;
+                started.store(true, Relaxed);
             }
+            count
+        };
+        let by_process = thread::scope(|scope| {
+            let process = scope.spawn(by_process);
+            while !started.load(Relaxed) {
+                thread::yield_now();
+            }
+            let kernel =
+                (0..ROUNDS).try_for_each(|_| ioctl::increment(file.as_fd(), offset as u64));
+            done.store(true, Relaxed);
+            kernel.expect("increment");
+            process.join().expect("count")
         });
-        let sum = number.load(std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(sum, 2 * ROUNDS);
+        let sum = number.load(Relaxed);
+        assert_eq!(sum, ROUNDS + by_process);
     });
 }
 
@@ -355,13 +371,16 @@ fn unknown_commands_and_sizes_are_refused() {
     on_every_node(|device| {
         let file = device.open();
         let memory = memory(SHARED.prot);
-        let [longer, shorter, unknown, direction] = [
-            uapi::FILL + (8 << 16),
-            uapi::FILL - (8 << 16),
-            uapi::FILL + 0x40,
-            uapi::FILL ^ 3 << 30,
-        ];
-        for command in [longer, shorter, unknown, direction, uapi::RESET | 4 << 16] {
+        let mut others = vec![uapi::RESET + 0x40, uapi::RESET | 4 << 16];
+        for command in COMMANDS {
+            let (longer, other_direction) = (command + (8 << 16), command ^ 3 << 30);
+            others.extend([longer, other_direction]);
+            if command != uapi::RESET {
+                let shorter = command - (8 << 16);
+                others.push(shorter);
+            }
+        }
+        for command in others {
             let done = memory.ioctl(file.as_fd(), command, 0);
             assert_eq!(done, Err(Errno::ENOTTY), "{command:#x}");
         }

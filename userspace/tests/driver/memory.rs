@@ -15,6 +15,14 @@ pub fn free() -> u64 {
     meminfo("MemFree")
 }
 
+/// Leaves most of the free memory with other bytes than zeros: three quarters, so that the kernel need not kill
+/// anybody for the rest. It hands out fragments before it breaks up a larger block, and what it got back last
+/// before the rest, so that who asks next gets some of that.
+pub fn soil() {
+    let len = usize::try_from(free() / 4 * 3 * 1024).expect("a length");
+    drop(std::hint::black_box(vec![0xa5_u8; len]));
+}
+
 /// How many free blocks there are of each size, as the kernel shows it.
 pub fn blocks() -> String {
     fs::read_to_string("/proc/buddyinfo").expect("read buddyinfo")
