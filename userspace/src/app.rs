@@ -98,7 +98,11 @@ fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
                     .any(|source| source.document == *document)
             })
     };
-    print(&listing::render(&catalogue, wanted, style))?;
+    print(&if options.ids {
+        listing::ids(&catalogue, wanted)
+    } else {
+        listing::render(&catalogue, wanted, style)
+    })?;
     Ok(ExitCode::AsExpected)
 }
 

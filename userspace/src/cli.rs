@@ -129,6 +129,9 @@ pub struct List {
     /// Only those made by this document, for example 001.
     #[arg(long, value_name = "NUMBER")]
     pub document: Option<String>,
+    /// For programs: the names of the claims and nothing else, one a line.
+    #[arg(long)]
+    pub ids: bool,
 }
 
 /// A verdict as a word on the command line.

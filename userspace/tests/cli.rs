@@ -74,6 +74,23 @@ fn list_shows_every_claim_once() {
 }
 
 #[test]
+fn list_has_the_bare_names_for_programs() {
+    let ids = |args: &[&str]| {
+        let listed = mmapdemo(args).assert().success();
+        String::from_utf8(listed.get_output().stdout.clone()).unwrap()
+    };
+    let all: Vec<String> = catalogue()
+        .claims
+        .iter()
+        .map(|claim| claim.id.to_string())
+        .collect();
+    let listed = ids(&["list", "--ids"]);
+    assert_eq!(listed.lines().collect::<Vec<_>>(), all);
+    let of_device = ids(&["list", "--ids", "--object", "device"]);
+    assert!(of_device.lines().count() > 50 && of_device.lines().count() < all.len());
+}
+
+#[test]
 fn list_filters_by_verdict_group_object_and_document() {
     let filtered = mmapdemo(&["list", "--verdict", "false", "--group", "shared"]).assert();
     let only = contains("shared-ipc-needs-read-and-write-prot").and(contains("private-").not());

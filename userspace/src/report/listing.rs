@@ -6,6 +6,16 @@ use crate::catalogue::Catalogue;
 use crate::claim::Claim;
 use crate::report::style::{Mark, Style};
 
+/// The names of the claims that are wanted, one a line.
+#[must_use]
+pub fn ids(catalogue: &Catalogue, wanted: impl Fn(&Claim) -> bool) -> String {
+    let mut text = String::new();
+    for claim in catalogue.claims.iter().filter(|claim| wanted(claim)) {
+        let _ = writeln!(text, "{}", claim.id);
+    }
+    text
+}
+
 /// The claims that are wanted, one a line, and the documents to which their sources refer.
 #[must_use]
 pub fn render(catalogue: &Catalogue, wanted: impl Fn(&Claim) -> bool, style: Style) -> String {
