@@ -79,8 +79,9 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
         },
         mark,
     } = order;
-    if module.is_some() {
-        control.say(&memory::unaccounted()?)?;
+    let before = module.is_some().then(memory::unaccounted).transpose()?;
+    if let Some(kib) = before {
+        control.say(&Event::Unaccounted { kib })?;
     }
     let loaded = module
         .as_ref()
@@ -96,9 +97,14 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
         Work::Shell(shell) => shell::run(&shell, &children, control)?,
     }
     children.kill_leftovers(control)?;
-    module
-        .filter(|_| loaded)
-        .map_or(Ok(()), |module| unload(&module, control))
+    if let Some(module) = module.filter(|_| loaded) {
+        unload(&module, control)?;
+    }
+    if let Some(before) = before {
+        let kib = memory::settled(before)?;
+        control.say(&Event::Unaccounted { kib })?;
+    }
+    Ok(())
 }
 
 /// Waits for the host to cut the power. Nothing is unmounted, written back or unloaded here: whoever loses
@@ -157,10 +163,7 @@ fn unload(module: &Module, control: &mut Control) -> Result<()> {
     let name = std::ffi::CString::new(module.name.as_str())
         .with_context(|| format!("failed to name the module {}", module.name))?;
     match delete_module(&name, DeleteModuleFlags::O_NONBLOCK) {
-        Ok(()) => {
-            control.say(&Event::ModuleUnloaded)?;
-            control.say(&memory::unaccounted()?)
-        }
+        Ok(()) => control.say(&Event::ModuleUnloaded),
         Err(errno) => control.say(&Event::UnloadRefused(Refusal::from(io::Error::from(errno)))),
     }
 }

@@ -28,6 +28,8 @@ pub const STDERR_PORT: &str = "lab.stderr";
 pub const KTAP_PORT: &str = "lab.ktap";
 /// Where `init` links the ports by name, as udev's rules do.
 pub const PORTS_DIR: &str = "/dev/virtio-ports";
+/// Where a program in the guest finds [`KTAP_PORT`].
+pub const KTAP_PATH: &str = "/dev/virtio-ports/lab.ktap";
 
 /// A job, and what the host and `init` need beside it to do it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

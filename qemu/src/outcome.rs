@@ -18,7 +18,7 @@ const OUT_OF_TREE: u64 = 1 << 12;
 
 /// How much more memory may be in use after the module's life than before, in KiB. What the kernel keeps
 /// at hand for each processor comes and goes by several MiB; a gross leak is more.
-const LEAK_KIB: u64 = 16 << 10;
+pub const LEAK_KIB: u64 = 16 << 10;
 
 /// How a run ended. Whether a claim is true is another question, answered by the results.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! Memory that nobody answers for.
 
 use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::read_trimmed;
-use crate::job::Event;
+use crate::outcome::LEAK_KIB;
 
 /// Counters of `/proc/meminfo` that say what memory is used for, or that it is not (`proc(5)`). Pages from
 /// `alloc_pages()`, which the module's are, appear in none.
@@ -22,15 +24,37 @@ const ACCOUNTED: &[&str] = &[
     "VmallocUsed",
 ];
 
-/// Has the kernel give back what it only keeps at hand, and counts what is left.
-pub(super) fn unaccounted() -> Result<Event> {
+/// How long the kernel may take to free what nobody uses any more: it does so in the background.
+const SETTLING: Duration = Duration::from_secs(5);
+
+/// How long to leave it alone between two counts, which take the processor from it.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The memory in KiB that is in use once the module has gone: counted again while it would be a leak, as long as
+/// the kernel may still be freeing some.
+pub(super) fn settled(before: u64) -> Result<u64> {
+    least(unaccounted, before + LEAK_KIB, Instant::now() + SETTLING)
+}
+
+/// Counts until there is no more than `enough`, or until `deadline`; the least of all counts.
+fn least(mut count: impl FnMut() -> Result<u64>, enough: u64, deadline: Instant) -> Result<u64> {
+    let mut least = count()?;
+    while least > enough && Instant::now() < deadline {
+        // No event says that the last page is free.
+        thread::sleep(PAUSE);
+        least = least.min(count()?);
+    }
+    Ok(least)
+}
+
+/// Has the kernel give back what it only keeps at hand, and counts what is left, in KiB.
+pub(super) fn unaccounted() -> Result<u64> {
     // Free pages are kept back for each processor, too, which these do not return: that is noise.
     for path in ["/proc/sys/vm/drop_caches", "/proc/sys/vm/stat_refresh"] {
         fs::write(path, "3").with_context(|| format!("failed to write {path}"))?;
     }
     let meminfo = read_trimmed("/proc/meminfo")?;
-    let kib = count(&meminfo).context("failed to parse /proc/meminfo")?;
-    Ok(Event::Unaccounted { kib })
+    count(&meminfo).context("failed to parse /proc/meminfo")
 }
 
 fn count(meminfo: &str) -> Option<u64> {
@@ -54,5 +78,16 @@ mod tests {
         let meminfo = "MemTotal:  1000 kB\nMemFree:  600 kB\nMemAvailable: 900 kB\nSlab: 150 kB\n";
         assert_eq!(count(meminfo), Some(250));
         assert_eq!(count("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn memory_is_counted_until_it_is_free_and_not_for_ever() {
+        let later = Instant::now() + SETTLING;
+        let mut counts = [40, 30, 10, 5].into_iter();
+        let mut next = || counts.next().context("counted too often");
+        assert_eq!(least(&mut next, 10, later).unwrap(), 10);
+        assert_eq!(least(next, 10, later).unwrap(), 5);
+        let leak = least(|| Ok(40), 10, Instant::now());
+        assert_eq!(leak.unwrap(), 40);
     }
 }

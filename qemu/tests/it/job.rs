@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use lab::job::{
-    Command, Ending, Event, Job, Module, Order, Program, Refusal, Shell, WindowSize, Work,
+    Command, Ending, Event, Job, KTAP_PATH, KTAP_PORT, Module, Order, PORTS_DIR, Program, Refusal,
+    Shell, WindowSize, Work,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,4 +103,9 @@ fn commands_survive_the_way() {
         columns: 2,
     }));
     assert_eq!(text, r#"{"command":"resize","rows":1,"columns":2}"#);
+}
+
+#[test]
+fn results_go_to_their_port() {
+    assert_eq!(KTAP_PATH, format!("{PORTS_DIR}/{KTAP_PORT}"));
 }

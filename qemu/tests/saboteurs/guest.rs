@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
+use lab::job::{Ending, KTAP_PATH};
 use lab::machine::QemuProgram;
 use lab::outcome::Outcome;
 
 use crate::bench::{Sabotage, assert_ends};
 
-/// Where results go.
-const KTAP: &str = "/dev/virtio-ports/lab.ktap";
-
 /// A program that writes `text` as its results, and ends with `status`.
 fn results(text: &str, status: u8) -> Outcome {
-    let script = format!("printf '{text}' > {KTAP}; exit {status}");
+    let script = format!("printf '{text}' > {KTAP_PATH}; exit {status}");
     Sabotage::of_results(&script).run()
 }
 
@@ -185,6 +183,15 @@ fn a_module_that_leaves_no_trace_in_the_taint_flags() {
     let mut sabotage = Sabotage::of_init(&(say(&events) + "read bye; poweroff -f"));
     sabotage.job.work = lab::job::Work::Programs(Vec::new());
     assert_ends(&sabotage.run(), 22, &["kernel not tainted"]);
+}
+
+#[test]
+fn a_guest_that_ends_before_its_power_is_cut() {
+    let mut sabotage =
+        Sabotage::of_init(&(say(&[WELL[0], WELL[1], DOWN]) + "read bye; poweroff -f"));
+    sabotage.job.work = lab::job::Work::Programs(Vec::new());
+    sabotage.job.ending = Ending::PowerCut;
+    assert_ends(&sabotage.run(), 26, &["power not cut"]);
 }
 
 #[test]

@@ -5,19 +5,23 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long after the guest's death a run may go on. Two seconds on a machine that does nothing else; what this tells
-/// apart is a death that is noticed from one that is waited out.
-const DEATH: Duration = Duration::from_secs(10);
+use crate::bench::{DEATH, assert_ends};
 
-/// A run of the lab that has begun to show what a program in the guest says.
+/// A claim that takes one boot, and nothing beside the device.
+const CLAIM: &str = "private-is-snapshot";
+
+/// A run of the lab that has begun to show what a program in the guest says. Dropping it ends it.
 struct Lab {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// Reads what it says on standard error: a full pipe would hold it up.
+    stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
 impl Lab {
@@ -27,13 +31,21 @@ impl Lab {
         command.arg("--quiet").args(args).stdin(Stdio::null());
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let stderr = thread::spawn(move || {
+            let mut said = Vec::new();
+            stderr.read_to_end(&mut said).unwrap();
+            said
+        });
+        let mut lab = Self {
+            child,
+            stdout: BufReader::new(stdout),
+            stderr: Some(stderr),
+        };
         let mut line = String::new();
-        if stdout.read_line(&mut line).unwrap() == 0 {
-            let output = child.wait_with_output().unwrap();
-            panic!("nothing came: {}", said(&output));
-        }
-        Self { child, stdout }
+        let len = lab.stdout.read_line(&mut line).unwrap();
+        assert_ne!(len, 0, "nothing came: {:?}", lab.end());
+        lab
     }
 
     fn pid(&self) -> Pid {
@@ -42,22 +54,23 @@ impl Lab {
 
     /// Reads the rest, and waits.
     fn end(mut self) -> Output {
-        let mut rest = Vec::new();
-        self.stdout.read_to_end(&mut rest).unwrap();
-        self.child.wait_with_output().unwrap()
+        let mut stdout = Vec::new();
+        self.stdout.read_to_end(&mut stdout).unwrap();
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        let status = self.child.wait().unwrap();
+        Output {
+            status,
+            stdout,
+            stderr,
+        }
     }
 }
 
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[track_caller]
-fn assert_ends(output: &Output, status: i32, parts: &[&str]) {
-    let text = said(output);
-    assert_eq!(output.status.code(), Some(status), "{text}");
-    for part in parts {
-        assert!(text.contains(part), "{part:?} is not in {text:?}");
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // One that was waited for is not killed (`Child::kill`); its guest ends with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -101,7 +114,7 @@ fn a_qemu_that_is_killed() {
 
 #[test]
 fn a_run_that_is_interrupted() {
-    let lab = Lab::under_way(&["run"]);
+    let lab = Lab::under_way(&["run", CLAIM]);
     let qemu = qemu_below(lab.pid()).unwrap();
     kill(lab.pid(), Signal::SIGINT).unwrap();
     let output = lab.end();
@@ -117,7 +130,7 @@ fn a_run_that_nobody_reads() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     drop(reader);
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))
-        .args(["--quiet", "run", "private-is-snapshot"])
+        .args(["--quiet", "run", CLAIM])
         .stdin(Stdio::null())
         .stdout(writer)
         .stderr(Stdio::piped())
@@ -133,7 +146,7 @@ fn a_disk_that_is_full() {
     let products = project.join("target/lab");
     fs::create_dir_all(&products).unwrap();
     // A file system of its own, seen by this run only; it goes with the run.
-    let script = r#"mount -t tmpfs -o size=16k tmpfs "$1" && exec "$2" --quiet run"#;
+    let script = r#"mount -t tmpfs -o size=16k tmpfs "$1" && exec "$2" --quiet run "$3""#;
     let output = Command::new("unshare")
         .args([
             "--user",
@@ -146,6 +159,7 @@ fn a_disk_that_is_full() {
         ])
         .arg(&products)
         .arg(env!("CARGO_BIN_EXE_lab"))
+        .arg(CLAIM)
         .output()
         .unwrap();
     assert_ends(&output, 3, &["no space left on the device"]);

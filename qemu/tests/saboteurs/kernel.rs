@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bench::{Sabotage, assert_ends};
+use crate::bench::{DEATH, Sabotage, assert_ends};
 
 /// Numbers of the rules in `module/driver/mmapdemo.rs`.
 const REFUSE: u32 = 1;
@@ -14,10 +14,6 @@ const HANG_IN_EXIT: u32 = 6;
 const BLOCK: u32 = 7;
 const MISCOUNT: u32 = 8;
 const SLEEP_IN_ATOMIC: u32 = 9;
-
-/// How long after the guest's death a run may go on. Two seconds on a machine that does nothing else; what this tells
-/// apart is a death that is noticed from one that is waited out.
-const DEATH: Duration = Duration::from_secs(10);
 
 #[test]
 fn a_module_that_breaks_no_rule_passes() {
@@ -77,6 +73,13 @@ fn a_module_that_blocks_a_task() {
 fn a_module_that_leaks() {
     let outcome = Sabotage::of_module(LEAK).run();
     assert_ends(&outcome, 23, &["memory leaked: "]);
+}
+
+#[test]
+fn a_module_that_leaks_and_is_unloaded_by_a_program() {
+    let mut sabotage = Sabotage::of_module(LEAK);
+    sabotage.job.work = Sabotage::of_programs("rmmod mmapdemo").job.work;
+    assert_ends(&sabotage.run(), 23, &["memory leaked: "]);
 }
 
 #[test]
