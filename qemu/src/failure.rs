@@ -1,8 +1,9 @@
 //! The failures that have an exit status of their own; every other error is "the lab broke".
 
 use crate::exit_code::ExitCode;
+use crate::outcome::Outcome;
 
-/// A failure that the user, not the lab, can mend.
+/// A failure with a status of its own: one that the user, not the lab, can mend, or a guest's bad end.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The host lacks something; `remedy` is the one command to type.
@@ -27,6 +28,14 @@ pub enum Failure {
         /// What does not build, in the lab's words.
         what: String,
     },
+    /// A boot that the main one builds upon has come to a bad end.
+    #[error("in the boot {boot}: {outcome}")]
+    EarlierBoot {
+        /// Its name.
+        boot: &'static str,
+        /// Its end.
+        outcome: Box<Outcome>,
+    },
     /// A signal asked the lab to stop.
     #[error("interrupted while {0}; nothing was left running or half-written")]
     Interrupted(String),
@@ -41,6 +50,7 @@ impl Failure {
             Self::Usage(_) => ExitCode::Usage,
             Self::Unavailable(_) => ExitCode::Skipped,
             Self::DoesNotBuild { .. } => ExitCode::NotAsExpected,
+            Self::EarlierBoot { outcome, .. } => outcome.exit_code(),
             Self::Interrupted(_) => ExitCode::Interrupted,
         }
     }

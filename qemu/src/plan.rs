@@ -19,6 +19,9 @@ use crate::report::Report;
 use crate::session::{self, Guest, Streams};
 use crate::workshop::{Built, Workshop};
 
+/// How long a program may take, if nobody says otherwise: ten times what all claims need on a slow machine.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
 /// Everything about a guest that stages decide differently.
 #[derive(Debug)]
 pub struct Plan<'a> {
@@ -34,12 +37,23 @@ pub struct Plan<'a> {
     pub timeout: Option<Duration>,
     /// The kind of its boot, if it is not the main one.
     pub earlier: Option<&'static Boot>,
+    /// What tells it from the guest of the main boot, if it is not that.
+    pub label: Option<Label>,
     /// Archives of files, to be put behind the base.
     pub archives: Vec<PathBuf>,
     /// Its files, the module among them.
     pub files: Vec<GuestFile>,
     /// Its disks.
     pub disks: Vec<Disk>,
+}
+
+/// What tells a guest from that of the main boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// A word for the names of its logs.
+    pub name: String,
+    /// What is special about it, in words that follow "boot Linux".
+    pub what: String,
 }
 
 impl<'a> Plan<'a> {
@@ -52,8 +66,9 @@ impl<'a> Plan<'a> {
             accel: AccelChoice::Auto,
             insmod_args: &[],
             work,
-            timeout: Deadlines::default().program,
+            timeout: Some(TIMEOUT),
             earlier: None,
+            label: None,
             archives: Vec::new(),
             files: vec![module],
             disks: Vec::new(),
@@ -95,9 +110,20 @@ impl<'a> Plan<'a> {
         if let Some(name) = boot.disk {
             self.attach(kit, name)?;
         }
-        self.timeout = self.timeout.map(|timeout| timeout.min(boot.timeout));
+        self.timeout = Some(boot.timeout);
         self.earlier = Some(boot);
+        self.label = Some(Label {
+            name: boot.name.to_owned(),
+            what: boot.what.to_owned(),
+        });
         Ok(self)
+    }
+
+    /// Gives each program this long, if somebody asks for it: in a boot of any kind.
+    #[must_use]
+    pub fn time(mut self, asked: Option<Duration>) -> Self {
+        self.timeout = asked.or(self.timeout);
+        self
     }
 
     /// Adds what the command line asks for.
@@ -129,7 +155,7 @@ impl<'a> Plan<'a> {
     pub fn boot(self, workshop: &Workshop<'_>, streams: Streams) -> Result<Report> {
         let hardware = self.earlier.map_or(Hardware::USUAL, |boot| boot.hardware);
         let target = &self.built.target;
-        let what = self.earlier.map(|boot| boot.what);
+        let what = self.label.as_ref().map(|label| label.what.as_str());
         let mut machine = workshop.machine(target, self.accel, hardware, what)?;
         machine.disks = self.disks;
         let mut archives = vec![workshop.base_archive(self.built)?];
@@ -150,7 +176,7 @@ impl<'a> Plan<'a> {
         };
         let began = Instant::now();
         let report = session::run(&machine, &guest, streams, &deadlines)?;
-        let name = self.earlier.map(|boot| boot.name);
+        let name = self.label.as_ref().map(|label| label.name.as_str());
         workshop.keep(target, &report, began, name)?;
         Ok(report)
     }

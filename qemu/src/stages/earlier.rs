@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use crate::boot::Boot;
 use crate::cli::GuestArgs;
 use crate::disk::Disk;
+use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::{Ending, Program, Work};
 use crate::kit::Kit;
@@ -46,13 +47,12 @@ impl Earlier {
         let plan = Plan {
             accel: args.accel,
             insmod_args: &args.insmod_args,
-            timeout: Some(args.timeout()),
             ..Plan::new(built, Work::Programs(vec![program]))
         };
-        let plan = plan.in_boot(boot, kit)?;
+        let plan = plan.in_boot(boot, kit)?.time(args.timeout());
         let disks = plan.disks.clone();
         let report = plan.boot(workshop, Streams::outputs())?;
-        let records = records(&report).map_err(|error| explain(error, boot, &report))?;
+        let records = records(boot, &report).inspect_err(|error| explain(error, &report))?;
         self.records.extend_from_slice(records);
         if boot.ending == Ending::PowerCut {
             self.disks.extend(disks);
@@ -62,32 +62,32 @@ impl Earlier {
 }
 
 /// What the experiments said, if all is well.
-fn records(report: &Report) -> Result<&[u8]> {
+fn records<'a>(boot: &Boot, report: &'a Report) -> Result<&'a [u8]> {
     let program = match (&report.outcome, report.programs.as_slice()) {
         (Outcome::Interrupted, _) => {
             return Err(Failure::Interrupted("running the experiments".into()).into());
         }
         (Outcome::Completed, [program]) => program,
-        (outcome, _) => bail!("{outcome}"),
+        (outcome, _) => {
+            let (boot, outcome) = (boot.name, Box::new(outcome.clone()));
+            return Err(Failure::EarlierBoot { boot, outcome }.into());
+        }
     };
-    match &program.status {
+    let ended = match &program.status {
         // Nothing at all is for the main boot to say: it skips what has no record, and gives the reason.
-        Some(ProgramStatus::Exited(0)) => Ok(&program.stdout),
-        Some(ProgramStatus::Exited(code)) => bail!("{} exited with {code}", program.name),
-        Some(ProgramStatus::Signaled(signal)) => {
-            bail!("{} was killed by signal {signal}", program.name)
-        }
-        Some(ProgramStatus::NotStarted(refusal)) => {
-            bail!("{} did not start: {refusal}", program.name)
-        }
-        None => bail!("{} did not end", program.name),
-    }
+        Some(ProgramStatus::Exited(0)) => return Ok(&program.stdout),
+        Some(ProgramStatus::Exited(code)) => format!("exited with {code}"),
+        Some(ProgramStatus::Signaled(signal)) => format!("was killed by signal {signal}"),
+        Some(ProgramStatus::NotStarted(refusal)) => format!("did not start: {refusal}"),
+        None => "did not end".to_owned(),
+    };
+    bail!("in the boot {}: {} {ended}", boot.name, program.name)
 }
 
-/// Says of which boot an error is, below what led to it.
-fn explain(error: anyhow::Error, boot: &Boot, report: &Report) -> anyhow::Error {
-    if error.is::<Failure>() {
-        return error;
+/// Shows what led to an error.
+fn explain(error: &anyhow::Error, report: &Report) {
+    if Failure::exit_code_of(error) == ExitCode::Interrupted {
+        return;
     }
     for program in &report.programs {
         eprint!("{}", String::from_utf8_lossy(&program.stderr));
@@ -95,7 +95,6 @@ fn explain(error: anyhow::Error, boot: &Boot, report: &Report) -> anyhow::Error 
     if report.outcome != Outcome::Completed {
         eprint!("{}", report.last_words());
     }
-    error.context(format!("the boot {} failed", boot.name))
 }
 
 #[cfg(test)]
@@ -125,31 +124,49 @@ mod tests {
     #[test]
     fn records_are_taken_from_a_boot_in_which_all_is_well() {
         let good = report(Outcome::Completed, Some(ProgramStatus::Exited(0)));
-        assert_eq!(records(&good).unwrap(), b"{}\n");
+        assert_eq!(records(&EARLIER[0], &good).unwrap(), b"{}\n");
     }
 
     #[test]
-    fn records_of_a_boot_that_failed_are_worth_nothing_and_the_boot_is_named() {
-        let phase = Phase::Program(0);
-        let timed_out = report(Outcome::TimedOut { phase }, None);
+    fn a_bad_end_of_a_boot_is_that_of_the_run_and_the_boot_is_named() {
+        let (phase, line) = (Phase::Program(0), "Kernel panic".to_owned());
+        for outcome in [
+            Outcome::TimedOut {
+                phase: phase.clone(),
+            },
+            Outcome::Panicked { line, phase },
+            Outcome::NotCut,
+        ] {
+            let (said, code) = (outcome.to_string(), outcome.exit_code());
+            let error = records(&EARLIER[0], &report(outcome, None)).unwrap_err();
+            assert_eq!(
+                format!("{error:#}"),
+                format!("in the boot power-cut: {said}")
+            );
+            assert_eq!(Failure::exit_code_of(&error), code);
+        }
+    }
+
+    #[test]
+    fn experiments_that_broke_in_a_boot_are_the_labs_failure_and_the_boot_is_named() {
         let broke = report(Outcome::Completed, Some(ProgramStatus::Exited(70)));
         let crashed = report(Outcome::Completed, Some(ProgramStatus::Signaled(11)));
-        for (report, why) in [
-            (timed_out, "timed out during program 1"),
-            (broke, "exited with 70"),
-            (crashed, "killed by signal 11"),
-        ] {
-            let error = explain(records(&report).unwrap_err(), &EARLIER[0], &report);
+        for (report, why) in [(broke, "exited with 70"), (crashed, "killed by signal 11")] {
+            let error = records(&EARLIER[0], &report).unwrap_err();
             let said = format!("{error:#}");
-            assert!(said.starts_with("the boot power-cut failed: "), "{said}");
+            assert!(
+                said.starts_with("in the boot power-cut: mmapdemo "),
+                "{said}"
+            );
             assert!(said.contains(why), "{said}");
+            assert_eq!(Failure::exit_code_of(&error), ExitCode::LabBroke);
         }
     }
 
     #[test]
     fn an_interruption_is_no_failure_of_the_boot() {
         let report = report(Outcome::Interrupted, None);
-        let error = explain(records(&report).unwrap_err(), &EARLIER[0], &report);
-        assert!(error.is::<Failure>(), "{error:#}");
+        let error = records(&EARLIER[0], &report).unwrap_err();
+        assert_eq!(Failure::exit_code_of(&error), ExitCode::Interrupted);
     }
 }

@@ -71,10 +71,10 @@ fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     let plan = Plan {
         accel: args.guest.accel,
         insmod_args: &args.guest.insmod_args,
-        timeout: Some(args.guest.timeout()),
         ..Plan::new(&built, Work::Programs(vec![program]))
     };
     let plan = plan.files(copies).furnish(&args.furnishing, kit.as_ref())?;
+    let plan = plan.time(args.guest.timeout());
     let stdin = io::stdin()
         .as_fd()
         .try_clone_to_owned()

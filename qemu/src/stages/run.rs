@@ -11,7 +11,8 @@ use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
-use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
+use crate::job::{KTAP_PATH, Program, Work};
+use crate::ktap::{self, Verdict};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::programs::Programs;
@@ -23,6 +24,9 @@ use crate::workshop::Workshop;
 
 /// Where the guest of the main boot finds what the earlier ones saw.
 const RECORDS: &str = "/lab/records.jsonl";
+
+/// What stands in `--may-skip` for no claim.
+const NONE: &str = "none";
 
 /// `lab demo`.
 ///
@@ -36,7 +40,7 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
         guest,
         claims: Vec::new(),
         details: false,
-        max_skipped: None,
+        may_skip: None,
         json: None,
         junit: None,
     };
@@ -52,7 +56,8 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
     let reports = Reports::begin(args.json.as_deref(), args.junit.as_deref())?;
     let claims = args.claims.as_slice();
     let set_up = |programs: &Programs| {
-        require_known(claims, programs, &workshop.stop)?;
+        let may_skip = args.may_skip.iter().flatten().filter(|name| *name != NONE);
+        require_known(claims.iter().chain(may_skip), programs, &workshop.stop)?;
         let required = requirements(claims, programs, &workshop.stop)?;
         let kit = workshop.kit_for(required.of_the_kit(), &args.kernel)?;
         Ok((required, kit))
@@ -66,16 +71,16 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
     let plan = Plan {
         accel: args.guest.accel,
         insmod_args: &args.guest.insmod_args,
-        timeout: Some(args.guest.timeout()),
         disks: earlier.disks,
         ..Plan::new(&built, work(args, &required, &reports))
     };
     let report = plan
         .files([GuestFile::data(RECORDS, earlier.records)])
         .extras(kit.as_ref(), required.extras)?
+        .time(args.guest.timeout())
         .boot(workshop, Streams::outputs())?;
     // Programs that read the reports are to learn of an experiment that broke, too.
-    let verdict = verdict(&report, args.max_skipped);
+    let verdict = verdict(&report, args.may_skip.as_deref());
     // After a bad end there is nothing to write, and no need to say so.
     if matches!(
         report.outcome,
@@ -93,8 +98,7 @@ fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
     } else {
         "never"
     };
-    let ktap = format!("{PORTS_DIR}/{KTAP_PORT}");
-    let mut command = vec!["mmapdemo", "run", "--color", color, "--ktap", &ktap];
+    let mut command = vec!["mmapdemo", "run", "--color", color, "--ktap", KTAP_PATH];
     if !required.boots.is_empty() {
         command.extend(["--recorded", RECORDS]);
     }
@@ -111,17 +115,20 @@ fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
 }
 
 /// What the run says about the claims, as an exit status.
-fn verdict(report: &Report, max_skipped: Option<usize>) -> Result<ExitCode> {
+fn verdict(report: &Report, may_skip: Option<&[String]>) -> Result<ExitCode> {
     let status = report
         .programs
         .first()
         .and_then(|program| program.status.as_ref());
     match (&report.outcome, status) {
-        (Outcome::Passed { skipped, .. }, _) if max_skipped.is_some_and(|max| *skipped > max) => {
-            eprintln!("lab: {skipped} claims were skipped, more than --max-skipped allows");
-            Ok(ExitCode::NotAsExpected)
-        }
-        (Outcome::Passed { .. }, _) => Ok(ExitCode::AsExpected),
+        (Outcome::Passed { .. }, _) => match skipped_beside(may_skip, &report.ktap).as_slice() {
+            [] => Ok(ExitCode::AsExpected),
+            skipped => {
+                let names = skipped.join(", ");
+                eprintln!("lab: skipped, although --may-skip does not name them: {names}");
+                Ok(ExitCode::NotAsExpected)
+            }
+        },
         (Outcome::Skipped { .. }, _) => Ok(ExitCode::Skipped),
         (Outcome::Failed { failed, total }, Some(ProgramStatus::Exited(1))) => {
             let (count, names) = (failed.len(), failed.join(", "));
@@ -145,6 +152,19 @@ fn verdict(report: &Report, max_skipped: Option<usize>) -> Result<ExitCode> {
     }
 }
 
+/// The claims that were skipped, and must not be.
+fn skipped_beside(may_skip: Option<&[String]>, results: &str) -> Vec<String> {
+    let Some(may_skip) = may_skip else {
+        return Vec::new();
+    };
+    let results = ktap::parse(results).results.into_iter();
+    results
+        .filter(|result| matches!(result.verdict, Verdict::Skipped(_)))
+        .map(|result| result.name)
+        .filter(|name| !may_skip.contains(name))
+        .collect()
+}
+
 /// What the built program says that the experiments of `claims` take.
 fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<Requirements> {
     let text = HostCommand::new("learn what the claims take", &programs.mmapdemo)
@@ -155,19 +175,43 @@ fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<R
 }
 
 /// Refuses claims that the built program does not know, before a guest is booted for them.
-fn require_known(claims: &[String], programs: &Programs, stop: &Stop) -> Result<()> {
-    if claims.is_empty() {
+fn require_known<'a>(
+    claims: impl Iterator<Item = &'a String>,
+    programs: &Programs,
+    stop: &Stop,
+) -> Result<()> {
+    let mut claims = claims.peekable();
+    if claims.peek().is_none() {
         return Ok(());
     }
     let list = HostCommand::new("list the claims", &programs.mmapdemo)
-        .arg("list")
+        .args(["list", "--ids"])
         .stdout(stop)?;
-    let known: Vec<&str> = list.split_whitespace().collect();
-    match claims.iter().find(|claim| !known.contains(&claim.as_str())) {
+    let known: Vec<&str> = list.lines().collect();
+    match claims.find(|claim| !known.contains(&claim.as_str())) {
         None => Ok(()),
         Some(claim) => Err(Failure::Usage(format!(
             "no claim {claim}; `cargo lab exec -- mmapdemo list` names them"
         ))
         .into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_claims_that_are_named_may_be_skipped() {
+        let results =
+            "KTAP version 1\n1..3\nok 1 a\nok 2 b # SKIP no disk\nok 3 c # SKIP no disk\n";
+        let beside = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+            skipped_beside(Some(&names), results)
+        };
+        assert_eq!(skipped_beside(None, results), [""; 0]);
+        assert_eq!(beside(&[NONE]), ["b", "c"]);
+        assert_eq!(beside(&["a", "c"]), ["b"]);
+        assert_eq!(beside(&["b", "c"]), [""; 0]);
     }
 }
