@@ -38,6 +38,7 @@ pub mod libtest;
 pub mod lock;
 pub mod machine;
 pub mod mark;
+pub mod matrix;
 pub mod module;
 pub mod outcome;
 pub mod output;

@@ -5,25 +5,35 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::Mutants;
+use super::test;
+use crate::cli::{KernelArgs, Mutants};
+use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
-use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
-use crate::ktap::{self, Verdict};
+use crate::job::{KTAP_PATH, MODULE_PATH, Program, Work};
 use crate::layout::Layout;
-use crate::libtest::Tally;
+use crate::matrix::{self, Caught, Fate, Tried};
 use crate::module::{Builder, KernelModule};
 use crate::outcome::Outcome;
-use crate::patch::{MUTANTS, Patch, Sources};
-use crate::plan::Plan;
+use crate::parallel;
+use crate::patch::{self, Patch, Sources};
+use crate::phase::{Phase, Timing};
+use crate::plan::{Label, Plan};
 use crate::programs::TestProgram;
+use crate::progress::Progress;
 use crate::report::Report;
 use crate::session::Streams;
 use crate::workshop::{Built, Workshop};
 
-/// How long the tests and the claims may take, each: a mutant may make them hang.
-const TIMEOUT: Duration = Duration::from_secs(150);
+/// How long the tests and the claims may take, each, on the driver as it is: many times what they need.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How many times as long they may take on a mutant, which may make them hang: there are others beside it.
+const SLOWER: u32 = 4;
+
+/// How often a mutant is booted until its fate is decided.
+const ATTEMPTS: usize = 3;
 
 /// The tests that are about the driver.
 const TESTS: &str = "driver";
@@ -31,64 +41,53 @@ const TESTS: &str = "driver";
 /// Where the matrix is kept.
 const MATRIX: &str = "docs/mutants.md";
 
-/// How many tests or claims a line of the matrix names.
-const NR_NAMED: usize = 3;
-
-/// Who noticed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Caught {
-    /// The guest came to a bad end, by this name.
-    end: Option<String>,
-    /// Tests that failed.
-    tests: Vec<String>,
-    /// Claims that came out otherwise than expected.
-    claims: Vec<String>,
-}
-
-impl Caught {
-    fn nobody(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 /// `lab mutants`.
 ///
 /// # Errors
 ///
-/// When a mutant cannot be made, or the tests fail without one.
+/// When a mutant cannot be made, or somebody notices something without one.
 pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
-    let all = Patch::all(&workshop.layout.project.join(MUTANTS))?;
+    let all = Patch::all(&workshop.layout.project.join(patch::MUTANTS))?;
     let chosen = choose(all, &args.names)?;
-    let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
-    let test = tests.iter().find(|test| test.name == TESTS);
-    let test = test.context("failed to find the tests of the driver")?;
-    let mut built = workshop.build(&args.kernel)?;
-    let healthy = caught(workshop, &built, test)?;
-    if !healthy.nobody() {
-        bail!("without a mistake, the tests fail already: {healthy:?}");
-    }
-    let mut matrix = Vec::new();
-    for mutant in &chosen {
-        built.module = build(workshop, &built, mutant)?;
-        let caught = caught(workshop, &built, test)?;
-        println!("{}", row(mutant, &caught));
-        matrix.push((mutant, caught));
-    }
+    let suite = Suite::new(workshop, &args.kernel)?;
+    let fates = parallel::map(
+        &chosen,
+        |_| 1,
+        &workshop.stop,
+        |mutant, _| {
+            let fate = suite.fate(mutant)?;
+            let (name, summary) = (&mutant.name, fate.summary());
+            workshop.progress.note(&format!("  {name}: {summary}"));
+            Ok(fate)
+        },
+    )?;
+    let fates: Vec<_> = chosen.iter().zip(fates).collect();
+    print!("{}", matrix::table(&fates));
     if args.write {
-        write(workshop, &built.target.kernel.release, &matrix)?;
+        let path = workshop.layout.project.join(MATRIX);
+        fs::write(&path, matrix::document(&suite.tried(), &fates))
+            .with_context(|| format!("failed to write {}", path.display()))?;
     }
-    let survivors: Vec<&str> = matrix
+    Ok(summarise(&fates))
+}
+
+/// Prints the closing lines, and decides the exit status.
+fn summarise(fates: &[(&Patch, Fate)]) -> ExitCode {
+    let mut free = fates
         .iter()
-        .filter(|(_, caught)| caught.nobody())
-        .map(|(mutant, _)| mutant.name.as_str())
-        .collect();
-    let (nr, killed) = (matrix.len(), matrix.len() - survivors.len());
-    println!("{killed} of {nr} mutants were caught");
-    if survivors.is_empty() {
-        return Ok(ExitCode::AsExpected);
+        .filter(|(_, fate)| !fate.is_caught())
+        .peekable();
+    let all_caught = free.peek().is_none();
+    for (mutant, fate) in free {
+        eprintln!("lab: {}: {}", mutant.name, fate.summary());
     }
-    eprintln!("lab: nobody noticed {}", survivors.join(", "));
-    Ok(ExitCode::NotAsExpected)
+    let caught = fates.iter().filter(|(_, fate)| fate.is_caught()).count();
+    println!("{caught} of {} mutants were caught", fates.len());
+    if all_caught {
+        ExitCode::AsExpected
+    } else {
+        ExitCode::NotAsExpected
+    }
 }
 
 /// Those with these names, or with these numbers; all, if none is named.
@@ -107,129 +106,152 @@ fn choose(all: Vec<Patch>, names: &[String]) -> Result<Vec<Patch>> {
         .iter()
         .find(|name| !all.iter().any(|m| has_name(m, name)))
     {
-        return Err(Failure::Usage(format!("no mutant {name} in driver/mutants")).into());
+        return Err(Failure::Usage(format!("no mutant {name} in {}", patch::MUTANTS)).into());
     }
     let mut chosen = all;
     chosen.retain(|mutant| names.iter().any(|name| has_name(mutant, name)));
     Ok(chosen)
 }
 
-/// Builds the module with the mistake, from a copy of its sources.
-fn build(workshop: &Workshop<'_>, built: &Built, mutant: &Patch) -> Result<KernelModule> {
-    let copy = tempfile::tempdir().context("failed to make a temporary directory")?;
-    let mut sources = Sources::read(&workshop.layout.project)?;
-    sources.apply(mutant)?;
-    sources.write(copy.path())?;
-    let layout = Layout {
-        project: copy.path().to_owned(),
-        ..workshop.layout.clone()
-    };
-    let builder = Builder {
-        layout: &layout,
-        sysroot: &built.target.sysroot,
-        kernel: &built.target.kernel,
-    };
-    match builder.build(workshop.progress, &workshop.stop) {
-        Err(error) if error.is::<Failure>() => {
-            let said = Failure::diagnostics_of(&error);
-            bail!("{said}driver/mutants/{}.patch: {error:#}", mutant.name)
+/// What is tried on each driver, and where.
+struct Suite<'a> {
+    workshop: &'a Workshop<'a>,
+    built: Built,
+    test: TestProgram,
+    claims: Vec<String>,
+    timeout: Duration,
+}
+
+impl<'a> Suite<'a> {
+    /// Tries it on the driver as it is, where nobody must notice anything.
+    fn new(workshop: &'a Workshop<'a>, kernel: &KernelArgs) -> Result<Self> {
+        let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
+        let test = tests.into_iter().find(|test| test.name == TESTS);
+        let test = test.context("failed to find the tests of the driver")?;
+        let built = workshop.build(kernel)?;
+        let ids = HostCommand::new("list the claims", &built.programs.mmapdemo)
+            .args(["list", "--object", "device", "--ids"])
+            .stdout(&workshop.stop)?;
+        let mut suite = Self {
+            workshop,
+            built,
+            test,
+            claims: ids.lines().map(str::to_owned).collect(),
+            timeout: TIMEOUT,
+        };
+        let report = suite.boot("healthy", &suite.built.module)?;
+        match Caught::by(&report, &suite.test.tests) {
+            Ok(nobody) if nobody.nobody() => {}
+            Ok(somebody) => bail!("without a mistake, somebody notices one: {somebody:?}"),
+            Err(end) => bail!("without a mistake, the guest was to end well: {end}"),
         }
-        module => module,
+        suite.timeout = SLOWER * longest(&report.timings);
+        Ok(suite)
     }
-}
 
-/// Runs the tests and the claims in one guest.
-fn caught(workshop: &Workshop<'_>, built: &Built, test: &TestProgram) -> Result<Caught> {
-    let path = "/root/tests/driver";
-    let tests = Program {
-        capture: true,
-        ..Program::new([path])
-    };
-    let ktap = format!("{PORTS_DIR}/{KTAP_PORT}");
-    let claims = Program {
-        capture: true,
-        ktap: true,
-        ..Program::new(["mmapdemo", "run", "--color", "never", "--ktap", &ktap])
-    };
-    let plan = Plan {
-        timeout: Some(TIMEOUT),
-        ..Plan::new(built, Work::Programs(vec![tests, claims]))
-    };
-    let plan = plan.files([GuestFile::copy(&test.path, path, 0o755)]);
-    let report = plan.boot(workshop, Streams::outputs())?;
-    if report.outcome == Outcome::Interrupted {
-        return Err(Failure::Interrupted("running the tests against a mutant".into()).into());
-    }
-    who(&report, &test.tests)
-}
-
-/// Who noticed that something is wrong, by what the guest left.
-fn who(report: &Report, planned: &[String]) -> Result<Caught> {
-    let end = match &report.outcome {
-        Outcome::Passed { .. } | Outcome::Failed { .. } | Outcome::Contradicted { .. } => None,
-        // These say nothing about the driver.
-        outcome @ (Outcome::QemuDied { .. }
-        | Outcome::DiedInBoot { .. }
-        | Outcome::InitFailed { .. }
-        | Outcome::NotStarted { .. }
-        | Outcome::OutputLost
-        | Outcome::OutputClosed(_)
-        | Outcome::SetUp { .. }) => bail!("{outcome}"),
-        outcome => Some(outcome.to_string()),
-    };
-    let program = report.programs.first();
-    let mut tests = Vec::new();
-    if let Some(program) = program.filter(|program| program.status.is_some()) {
-        let tally = Tally::of(planned, &String::from_utf8_lossy(&program.stdout));
-        tests.extend(tally.failed);
-        tests.extend(tally.missing);
-    }
-    let results = ktap::parse(&report.ktap).results;
-    let claims = results
-        .into_iter()
-        .filter(|result| result.verdict == Verdict::NotOk)
-        .map(|result| result.name);
-    Ok(Caught {
-        end,
-        tests,
-        claims: claims.collect(),
-    })
-}
-
-/// A line of the matrix.
-fn row(mutant: &Patch, caught: &Caught) -> String {
-    let few = |names: &[String]| match names.get(..NR_NAMED) {
-        Some(first) if names.len() > NR_NAMED => {
-            format!("{} and {} more", first.join(", "), names.len() - NR_NAMED)
+    fn tried(&self) -> Tried {
+        Tried {
+            release: self.built.target.kernel.release.clone(),
+            nr_tests: self.test.tests.len(),
+            nr_claims: self.claims.len(),
         }
-        _ => names.join(", "),
-    };
-    let Caught { end, tests, claims } = caught;
-    let end = end.clone().unwrap_or_default().replace('|', "\\|");
-    let fate = if caught.nobody() {
-        "SURVIVED"
-    } else {
-        "caught"
-    };
-    let (tests, claims) = (few(tests), few(claims));
-    let Patch { name, sentence, .. } = mutant;
-    format!("| {name} | {sentence} | {fate} | {tests} | {claims} | {end} |")
+    }
+
+    /// Finds out what becomes of a mutant.
+    fn fate(&self, mutant: &Patch) -> Result<Fate> {
+        let module = self.build(mutant)?;
+        let mut once: Option<Caught> = None;
+        let mut why = String::new();
+        for _ in 0..ATTEMPTS {
+            let report = self.boot(&mutant.name, &module)?;
+            let caught = match Caught::by(&report, &self.test.tests) {
+                Ok(caught) => caught,
+                Err(end) => {
+                    why = end;
+                    continue;
+                }
+            };
+            let decided = once.is_some() || caught.nobody() || caught.is_beyond_doubt();
+            let caught = match &once {
+                Some(before) => caught.and(before),
+                None => caught,
+            };
+            match (decided, caught.nobody()) {
+                (true, true) => return Ok(Fate::Survived),
+                (true, false) => return Ok(Fate::Caught(caught)),
+                (false, _) => once = Some(caught),
+            }
+        }
+        Ok(Fate::Undecided(why))
+    }
+
+    /// Builds the module with the mistake, from a copy of its sources.
+    fn build(&self, mutant: &Patch) -> Result<KernelModule> {
+        let workshop = self.workshop;
+        let copy = tempfile::tempdir().context("failed to make a temporary directory")?;
+        let mut sources = Sources::read(&workshop.layout.project)?;
+        sources.apply(mutant)?;
+        sources.write(copy.path())?;
+        let layout = Layout {
+            project: copy.path().to_owned(),
+            ..workshop.layout.clone()
+        };
+        let builder = Builder {
+            layout: &layout,
+            sysroot: &self.built.target.sysroot,
+            kernel: &self.built.target.kernel,
+        };
+        // That a mutant is odd is what it is for: the compiler's warnings are of no interest.
+        match builder.build(&Progress::new(true), &workshop.stop) {
+            Err(error) if error.is::<Failure>() => {
+                let said = Failure::diagnostics_of(&error);
+                bail!("{said}{}/{}.patch: {error:#}", patch::MUTANTS, mutant.name)
+            }
+            module => module,
+        }
+    }
+
+    /// Runs the tests and the claims in one guest, with this module.
+    fn boot(&self, name: &str, module: &KernelModule) -> Result<Report> {
+        let claims = ["mmapdemo", "run", "--color", "never", "--ktap", KTAP_PATH];
+        let claims = claims
+            .into_iter()
+            .chain(self.claims.iter().map(String::as_str));
+        let claims = Program {
+            capture: true,
+            ktap: true,
+            ..Program::new(claims)
+        };
+        let plan = Plan {
+            timeout: Some(self.timeout),
+            label: Some(Label {
+                name: format!("mutant-{name}"),
+                what: format!("with the driver {name}"),
+            }),
+            ..Plan::new(
+                &self.built,
+                Work::Programs(vec![test::program(&self.test), claims]),
+            )
+        };
+        let plan = plan.files([
+            GuestFile::copy(&self.test.path, test::guest_path(&self.test), 0o755),
+            GuestFile::data(MODULE_PATH, module.elf.as_slice()),
+        ]);
+        let report = plan.boot(self.workshop, Streams::outputs())?;
+        if report.outcome == Outcome::Interrupted {
+            return Err(Failure::Interrupted("trying a mutant".into()).into());
+        }
+        Ok(report)
+    }
 }
 
-fn write(workshop: &Workshop<'_>, release: &str, matrix: &[(&Patch, Caught)]) -> Result<()> {
-    let mut text = format!(
-        "# Drivers that are wrong, and who notices\n\n\
-         Written by `cargo lab mutants --write`, on Linux {release}. Each mutant is the driver with one mistake\n\
-         (`driver/mutants/`); the tests of the driver and all claims were tried on it.\n\n\
-         | mutant | mistake | fate | tests that failed | claims not as expected | bad end of the guest |\n\
-         |---|---|---|---|---|---|\n"
-    );
-    for (mutant, caught) in matrix {
-        text.push_str(&row(mutant, caught));
-        text.push('\n');
-    }
-    let path = workshop.layout.project.join(MATRIX);
-    fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
+/// How long the program took that took longest.
+fn longest(timings: &[Timing]) -> Duration {
+    let programs = timings
+        .iter()
+        .filter(|timing| matches!(timing.phase, Phase::Program(_)));
+    let longest = programs.map(|timing| timing.elapsed).max();
+    longest.unwrap_or(TIMEOUT)
 }
 
 #[cfg(test)]
@@ -242,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn a_mutant_that_nobody_noticed_has_survived() {
-        let nobody = Caught::default();
-        assert!(nobody.nobody());
-        assert!(row(&mutant("01-x"), &nobody).contains("| SURVIVED |"));
-        let tests: Vec<String> = ["a", "b", "c", "d"].map(String::from).into();
-        let caught = Caught { tests, ..nobody };
-        assert!(!caught.nobody());
-        assert!(row(&mutant("01-x"), &caught).contains("| caught | a, b, c and 1 more |"));
+    fn only_mutants_that_are_all_caught_are_as_expected() {
+        let mutant = mutant("01-x");
+        let caught = || (&mutant, Fate::Caught(Caught::default()));
+        assert_eq!(summarise(&[caught()]), ExitCode::AsExpected);
+        for fate in [Fate::Survived, Fate::Undecided("it hung".into())] {
+            let one_is_not = [caught(), (&mutant, fate)];
+            assert_eq!(summarise(&one_is_not), ExitCode::NotAsExpected);
+        }
     }
 
     #[test]

@@ -1,0 +1,366 @@
+//! The kill matrix: which test or claim noticed which mutant; pure.
+
+use std::fmt::Write;
+
+use crate::ktap::{self, Verdict};
+use crate::libtest::Tally;
+use crate::outcome::Outcome;
+use crate::patch::Patch;
+use crate::phase::Phase;
+use crate::report::Report;
+
+/// How many tests or claims a line of the table names.
+const NR_NAMED: usize = 3;
+
+/// Who noticed that something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caught {
+    /// The guest came to a bad end, and this says which.
+    pub end: Option<String>,
+    /// Tests that failed.
+    pub tests: Vec<String>,
+    /// Claims that came out otherwise than expected.
+    pub claims: Vec<String>,
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Somebody noticed.
+    Caught(Caught),
+    /// Nobody noticed.
+    Survived,
+    /// No run has said anything about the driver.
+    Undecided(String),
+}
+
+/// What was tried on each mutant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// The kernel's release.
+    pub release: String,
+    /// How many tests.
+    pub nr_tests: usize,
+    /// How many claims.
+    pub nr_claims: usize,
+}
+
+impl Caught {
+    /// Who noticed, by what the guest left; the first program has run the tests `planned`, the second the claims.
+    ///
+    /// # Errors
+    ///
+    /// How the run ended, if that says nothing about the driver.
+    pub fn by(report: &Report, planned: &[String]) -> Result<Self, String> {
+        let end = end(&report.outcome)?;
+        let mut tests = Vec::new();
+        if let Some(program) = report.programs.first() {
+            let tally = Tally::of(planned, &String::from_utf8_lossy(&program.stdout));
+            tests.extend(tally.failed);
+            // Of tests that were cut off nobody knows whether they would have noticed.
+            if program.status.is_some() {
+                tests.extend(tally.missing);
+            }
+        }
+        let results = ktap::parse(&report.ktap).results;
+        let claims = results
+            .into_iter()
+            .filter(|result| result.verdict == Verdict::NotOk)
+            .map(|result| result.name);
+        Ok(Self {
+            end,
+            tests,
+            claims: claims.collect(),
+        })
+    }
+
+    /// Whether nobody noticed.
+    #[must_use]
+    pub fn nobody(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether more than one noticed: one may have been wrong, for a reason that is not the driver's.
+    #[must_use]
+    pub fn is_beyond_doubt(&self) -> bool {
+        usize::from(self.end.is_some()) + self.tests.len() + self.claims.len() > 1
+    }
+
+    /// Those who noticed in another run, too.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        // The same end may name another address or another time.
+        self.end = self.end.filter(|_| other.end.is_some());
+        self.tests.retain(|test| other.tests.contains(test));
+        self.claims.retain(|claim| other.claims.contains(claim));
+        self
+    }
+}
+
+/// The name of an end that is the driver's doing; nothing, if the guest came to the end of its work.
+///
+/// # Errors
+///
+/// The name of an end that is the host's doing or the lab's, or that nobody has given a reason for.
+fn end(outcome: &Outcome) -> Result<Option<String>, String> {
+    match outcome {
+        Outcome::Completed
+        | Outcome::Passed { .. }
+        | Outcome::Failed { .. }
+        | Outcome::Skipped { .. } => Ok(None),
+        Outcome::NoTests
+        | Outcome::MissingTests { .. }
+        | Outcome::Unparsable { .. }
+        | Outcome::Contradicted { .. }
+        | Outcome::Splat { .. }
+        | Outcome::Tainted { .. }
+        | Outcome::NotTainted { .. }
+        | Outcome::Leaked { .. }
+        | Outcome::InsmodRefused(_)
+        | Outcome::UnloadRefused(_)
+        | Outcome::Panicked { .. }
+        | Outcome::Oopsed { .. }
+        | Outcome::TimedOut {
+            phase: Phase::Load | Phase::Program(_) | Phase::Unload,
+        } => Ok(Some(outcome.to_string())),
+        Outcome::TimedOut {
+            phase: Phase::Start | Phase::Boot | Phase::Drain | Phase::PowerOff,
+        }
+        | Outcome::NotStarted { .. }
+        | Outcome::NotCut
+        | Outcome::OutputLost
+        | Outcome::OutputClosed(_)
+        | Outcome::InitFailed { .. }
+        | Outcome::DiedInBoot { .. }
+        | Outcome::Vanished { .. }
+        | Outcome::QemuDied { .. }
+        | Outcome::Interrupted
+        | Outcome::SetUp { .. } => Err(outcome.to_string()),
+    }
+}
+
+impl Fate {
+    /// Whether somebody noticed.
+    #[must_use]
+    pub fn is_caught(&self) -> bool {
+        matches!(self, Self::Caught(_))
+    }
+
+    /// In a word, and the names of those who noticed.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Caught(Caught { end, tests, claims }) => {
+                let end = end
+                    .as_ref()
+                    .map_or_else(String::new, |end| format!(", {end}"));
+                format!(
+                    "caught by {} tests, {} claims{end}",
+                    tests.len(),
+                    claims.len()
+                )
+            }
+            Self::Survived => "SURVIVED".to_owned(),
+            Self::Undecided(why) => format!("UNDECIDED: {why}"),
+        }
+    }
+}
+
+/// The table, with everything around it that the document is to say.
+#[must_use]
+pub fn document(tried: &Tried, fates: &[(&Patch, Fate)]) -> String {
+    let Tried {
+        release,
+        nr_tests,
+        nr_claims,
+    } = tried;
+    let mut text = format!(
+        "# Drivers that are wrong, and who notices\n\n\
+         Written by `cargo lab mutants --write`, on Linux {release}. Each mutant is the driver with one mistake, a patch\n\
+         in [`driver/mutants/`](../driver/mutants). On each are tried, in one boot, the {nr_tests} tests of the driver\n\
+         (`userspace/tests/driver/`) and the {nr_claims} claims about the device; those among these that take a disk,\n\
+         Debian's tools or another boot are skipped. On the driver as it is, all of them pass first.\n\n\
+         Where only one of them has noticed, it has done so in a second boot, too. That a guest ends without a word, does\n\
+         not boot, or loses its output, says nothing about the driver: then it is booted again.\n\n"
+    );
+    text.push_str(&table(fates));
+    text.push_str("\n## All who noticed\n");
+    for (mutant, fate) in fates {
+        let Fate::Caught(Caught { tests, claims, .. }) = fate else {
+            continue;
+        };
+        let _ = write!(text, "\n**{}**\n\n", mutant.name);
+        for (what, names) in [("tests", tests), ("claims", claims)] {
+            let _ = match names.as_slice() {
+                [] => writeln!(text, "- {what}: none"),
+                names => writeln!(text, "- {what}: {}", names.join(", ")),
+            };
+        }
+    }
+    text
+}
+
+/// The table alone: a line for each mutant.
+#[must_use]
+pub fn table(fates: &[(&Patch, Fate)]) -> String {
+    let mut text = String::from(
+        "| mutant | mistake | fate | tests that failed | claims not as expected | bad end of the guest |\n\
+         |---|---|---|---|---|---|\n",
+    );
+    for (mutant, fate) in fates {
+        text.push_str(&row(mutant, fate));
+        text.push('\n');
+    }
+    text
+}
+
+fn row(mutant: &Patch, fate: &Fate) -> String {
+    let nobody = Caught::default();
+    let (word, caught, why) = match fate {
+        Fate::Caught(caught) => ("caught", caught, None),
+        Fate::Survived => ("SURVIVED", &nobody, None),
+        Fate::Undecided(why) => ("UNDECIDED", &nobody, Some(why)),
+    };
+    let few = |names: &[String]| match names.get(..NR_NAMED) {
+        Some(first) if names.len() > NR_NAMED => {
+            format!("{} and {} more", first.join(", "), names.len() - NR_NAMED)
+        }
+        _ => names.join(", "),
+    };
+    let end = caught.end.as_ref().or(why);
+    // A bar would begin another column.
+    let end = end.map_or_else(String::new, |end| end.replace('|', "\\|"));
+    let (tests, claims) = (few(&caught.tests), few(&caught.claims));
+    let Patch { name, sentence, .. } = mutant;
+    format!("| {name} | {sentence} | {word} | {tests} | {claims} | {end} |")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{ProgramReport, ProgramStatus};
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    fn mutant() -> Patch {
+        let patch = "It is wrong.\n\n+++ b/driver/x.rs\n@@ -1 +1 @@\n-a\n+b\n";
+        Patch::parse("01-x", patch).unwrap()
+    }
+
+    /// A run in which the test `bad` failed, another was not reached, and the claim `odd` came out otherwise.
+    fn report(outcome: Outcome, status: Option<ProgramStatus>) -> Report {
+        Report {
+            outcome,
+            events: Vec::new(),
+            programs: vec![ProgramReport {
+                name: "driver".into(),
+                status,
+                stdout: b"test good ... ok\ntest bad ... FAILED\ntest last ...".to_vec(),
+                stderr: Vec::new(),
+            }],
+            console: String::new(),
+            ktap: "KTAP version 1\n1..2\nok 1 even\nnot ok 2 odd\n".into(),
+            qemu_stderr: String::new(),
+            timings: Vec::new(),
+        }
+    }
+
+    const FAILED: Outcome = Outcome::Failed {
+        failed: Vec::new(),
+        total: 2,
+    };
+
+    #[test]
+    fn tests_that_failed_and_claims_not_as_expected_have_noticed() {
+        let planned = names(&["good", "bad", "last"]);
+        let ended = report(FAILED, Some(ProgramStatus::Exited(101)));
+        let caught = Caught::by(&ended, &planned).unwrap();
+        assert_eq!(caught.end, None);
+        assert_eq!(caught.tests, names(&["bad", "last"]));
+        assert_eq!(caught.claims, names(&["odd"]));
+        let cut_off = Caught::by(&report(FAILED, None), &planned).unwrap();
+        assert_eq!(cut_off.tests, names(&["bad"]));
+    }
+
+    #[test]
+    fn an_end_that_is_not_the_drivers_doing_catches_nobody() {
+        let nothing = [
+            Outcome::TimedOut { phase: Phase::Boot },
+            Outcome::TimedOut {
+                phase: Phase::PowerOff,
+            },
+            Outcome::Vanished {
+                phase: Phase::Program(0),
+                reason: None,
+            },
+            Outcome::QemuDied {
+                how: "was killed".into(),
+                phase: Phase::Program(0),
+            },
+            Outcome::OutputLost,
+        ];
+        for outcome in nothing {
+            let said = outcome.to_string();
+            assert_eq!(Caught::by(&report(outcome, None), &[]), Err(said));
+        }
+        let hung = Outcome::TimedOut {
+            phase: Phase::Program(0),
+        };
+        let caught = Caught::by(&report(hung, None), &[]).unwrap();
+        assert_eq!(caught.end.as_deref(), Some("timed out during program 1"));
+    }
+
+    #[test]
+    fn one_who_noticed_is_not_enough_unless_he_does_so_again() {
+        let one = Caught {
+            tests: names(&["a"]),
+            ..Caught::default()
+        };
+        let other = Caught {
+            claims: names(&["b"]),
+            ..Caught::default()
+        };
+        assert!(!one.is_beyond_doubt() && !other.is_beyond_doubt());
+        assert!(one.clone().and(&other).nobody());
+        assert_eq!(one.clone().and(&one), one);
+        let both = Caught {
+            claims: names(&["b"]),
+            ..one.clone()
+        };
+        assert!(both.is_beyond_doubt());
+        assert_eq!(one.clone().and(&both), one);
+    }
+
+    #[test]
+    fn a_row_names_a_few_and_the_document_all() {
+        let caught = Caught {
+            tests: names(&["a", "b", "c", "d"]),
+            end: Some("a | b".into()),
+            ..Caught::default()
+        };
+        let (fate, mutant) = (Fate::Caught(caught), mutant());
+        let row = row(&mutant, &fate);
+        assert_eq!(
+            row,
+            "| 01-x | It is wrong. | caught | a, b, c and 1 more |  | a \\| b |"
+        );
+        let tried = Tried {
+            release: "7.3".into(),
+            nr_tests: 1,
+            nr_claims: 2,
+        };
+        let document = document(&tried, &[(&mutant, fate)]);
+        assert!(document.contains("- tests: a, b, c, d\n- claims: none\n"));
+    }
+
+    #[test]
+    fn who_is_not_caught_stands_out() {
+        let mutant = mutant();
+        assert!(row(&mutant, &Fate::Survived).contains("| SURVIVED |"));
+        let undecided = Fate::Undecided("QEMU was killed".into());
+        assert!(row(&mutant, &undecided).contains("| UNDECIDED |  |  | QEMU was killed |"));
+        assert!(!undecided.is_caught());
+    }
+}
