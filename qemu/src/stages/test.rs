@@ -169,8 +169,12 @@ pub(super) fn guest_path(test: &TestProgram) -> std::path::PathBuf {
 pub(super) fn program(test: &TestProgram) -> Program {
     Program {
         capture: true,
-        // Where assert_cmd looks for the program under test; at compile time it was on the host.
-        env: vec![("CARGO_BIN_EXE_mmapdemo".into(), "/bin/mmapdemo".into())],
+        env: vec![
+            // Where assert_cmd looks for the program under test; at compile time it was on the host.
+            ("CARGO_BIN_EXE_mmapdemo".into(), "/bin/mmapdemo".into()),
+            // There is one device, for which several would take turns; and each would have it loaded in its way.
+            ("RUST_TEST_THREADS".into(), "1".into()),
+        ],
         ..Program::new([guest_path(test)])
     }
 }

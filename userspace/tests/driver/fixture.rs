@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mmapdemo::map_call::MapCall;
@@ -43,9 +44,11 @@ impl Node {
 /// The module under test, loaded by the guest's init before any program runs.
 pub const MODULE: &str = "/root/mmapdemo.ko";
 
-/// Lengths of the buffer, in pages, that every node is tried with. The last is the module's default,
-/// in which the tests leave it.
+/// Lengths of the buffer, in pages, that every node is tried with; the last is the module's default.
 const PAGES: [usize; 2] = [4, 1];
+
+/// The length with which the last test had the module.
+static LOADED: AtomicUsize = AtomicUsize::new(PAGES[1]);
 
 /// As long as a buffer can be, in pages (`Buffer::MAX_PAGES` in `driver/buffer.rs`).
 pub const MOST_PAGES: usize = 256;
@@ -67,9 +70,14 @@ pub const PRIVATE: MapCall = MapCall {
 /// All tests share one buffer and one module, so that they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// Does the same test on each node over buffers of each length.
+/// Does the same test on each node over buffers of each length; the length that there is comes first, since to load
+/// the module anew takes longer than most tests.
 pub fn on_every_node(test: impl Fn(&Device)) {
-    for nr_pages in PAGES {
+    let mut lengths = PAGES;
+    if LOADED.load(Ordering::Relaxed) == PAGES[1] {
+        lengths.reverse();
+    }
+    for nr_pages in lengths {
         on_nodes(nr_pages, &test);
     }
 }
@@ -117,6 +125,7 @@ impl Device {
             device.unload();
             device.load();
         }
+        LOADED.store(nr_pages, Ordering::Relaxed);
         ioctl::reset(device.open().as_fd()).expect("reset the device");
         device
     }

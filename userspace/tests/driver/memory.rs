@@ -1,6 +1,7 @@
 //! How much memory there is, and who has it.
 
 use std::fs;
+use std::thread;
 
 /// The number behind the line of `/proc/meminfo` that begins with `name`: KiB.
 fn meminfo(name: &str) -> u64 {
@@ -15,12 +16,16 @@ pub fn free() -> u64 {
     meminfo("MemFree")
 }
 
-/// Leaves most of the free memory with other bytes than zeros: three quarters, so that the kernel need not kill
-/// anybody for the rest. It hands out fragments before it breaks up a larger block, and what it got back last
-/// before the rest, so that who asks next gets some of that.
+/// Gives back much memory with other bytes than zeros in it, on each CPU: who asks for single pages next gets those
+/// that came back last.
 pub fn soil() {
-    let len = usize::try_from(free() / 4 * 3 * 1024).expect("a length");
-    drop(std::hint::black_box(vec![0xa5_u8; len]));
+    const LEN: usize = 32 << 20;
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cpus {
+            scope.spawn(|| drop(std::hint::black_box(vec![0xa5_u8; LEN])));
+        }
+    });
 }
 
 /// How many free blocks there are of each size, as the kernel shows it.
