@@ -360,8 +360,8 @@ pub struct Mutants {
     /// Kernel and mirror.
     #[command(flatten)]
     pub kernel: KernelArgs,
-    /// Write the table to docs/mutants.md, too.
-    #[arg(long, conflicts_with = "names")]
+    /// Write what is found to docs/mutants.md, too; what it has of mutants that are not named, stays there.
+    #[arg(long)]
     pub write: bool,
     /// The mutants, by name or number; all in driver/mutants, if none is named.
     #[arg(value_name = "NAME")]

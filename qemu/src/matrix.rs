@@ -1,7 +1,5 @@
 //! The kill matrix: which test or claim noticed which mutant; pure.
 
-use std::fmt::Write;
-
 use crate::ktap::{self, Verdict};
 use crate::libtest::Tally;
 use crate::outcome::Outcome;
@@ -43,6 +41,8 @@ pub struct Tried {
     pub nr_tests: usize,
     /// How many claims.
     pub nr_claims: usize,
+    /// Tests that were left out.
+    pub left_out: &'static [&'static str],
 }
 
 impl Caught {
@@ -166,52 +166,87 @@ impl Fate {
     }
 }
 
-/// The table, with everything around it that the document is to say.
+/// The document: the table, and below it the names of all who noticed. `fates` take the place of what `before`, the
+/// document as it was, has of the same mutants; of the others it keeps what it has. Those that are not in `all` are
+/// left out.
 #[must_use]
-pub fn document(tried: &Tried, fates: &[(&Patch, Fate)]) -> String {
+pub fn document(tried: &Tried, all: &[Patch], fates: &[(&Patch, Fate)], before: &str) -> String {
     let Tried {
         release,
         nr_tests,
         nr_claims,
+        left_out,
     } = tried;
+    let left_out = left_out.join("`, `");
     let mut text = format!(
         "# Drivers that are wrong, and who notices\n\n\
          Written by `cargo lab mutants --write`, on Linux {release}. Each mutant is the driver with one mistake, a patch\n\
-         in [`driver/mutants/`](../driver/mutants). On each are tried, in one boot, the {nr_tests} tests of the driver\n\
+         in [`driver/mutants/`](../driver/mutants). On each are tried, in one boot, {nr_tests} tests of the driver\n\
          (`userspace/tests/driver/`) and the {nr_claims} claims about the device; those among these that take a disk,\n\
-         Debian's tools or another boot are skipped. On the driver as it is, all of them pass first.\n\n\
+         Debian's tools or another boot are skipped. On the driver as it is, all of them pass first. Left out, for the\n\
+         time that they take, are tests that do the same very often or are about the kernel more than the driver:\n\
+         `{left_out}`.\n\n\
          Where only one of them has noticed, it has done so in a second boot, too. That a guest ends without a word, does\n\
-         not boot, or loses its output, says nothing about the driver: then it is booted again.\n\n"
+         not boot, or loses its output, says nothing about the driver: then it is booted again.\n\n\
+         {HEADS}"
     );
-    text.push_str(&table(fates));
-    text.push_str("\n## All who noticed\n");
-    for (mutant, fate) in fates {
-        let Fate::Caught(Caught { tests, claims, .. }) = fate else {
-            continue;
+    let fate = |mutant: &Patch| {
+        let mut fates = fates.iter();
+        fates.find(|(of, _)| of.name == mutant.name)
+    };
+    for mutant in all {
+        let row = match fate(mutant) {
+            Some((_, fate)) => Some(row(mutant, fate)),
+            None => kept(before, &format!("| {} |", mutant.name)),
         };
-        let _ = write!(text, "\n**{}**\n\n", mutant.name);
-        for (what, names) in [("tests", tests), ("claims", claims)] {
-            let _ = match names.as_slice() {
-                [] => writeln!(text, "- {what}: none"),
-                names => writeln!(text, "- {what}: {}", names.join(", ")),
-            };
-        }
+        text.extend(row.map(|row| row + "\n"));
+    }
+    text.push_str("\n## All who noticed\n\n");
+    for mutant in all {
+        let line = match fate(mutant) {
+            Some((_, fate)) => Some(line(mutant, fate)),
+            None => kept(before, &format!("- **{}**", mutant.name)),
+        };
+        text.extend(line.map(|line| line + "\n"));
     }
     text
+}
+
+const HEADS: &str = "\
+| mutant | mistake | fate | tests that failed | claims not as expected | bad end of the guest |
+|---|---|---|---|---|---|
+";
+
+/// The line that begins like this.
+fn kept(document: &str, beginning: &str) -> Option<String> {
+    let mut lines = document.lines();
+    let line = lines.find(|line| line.starts_with(beginning));
+    line.map(str::to_owned)
 }
 
 /// The table alone: a line for each mutant.
 #[must_use]
 pub fn table(fates: &[(&Patch, Fate)]) -> String {
-    let mut text = String::from(
-        "| mutant | mistake | fate | tests that failed | claims not as expected | bad end of the guest |\n\
-         |---|---|---|---|---|---|\n",
+    let rows = fates.iter().map(|(mutant, fate)| row(mutant, fate) + "\n");
+    HEADS.to_owned() + &rows.collect::<String>()
+}
+
+/// All who noticed a mutant.
+fn line(mutant: &Patch, fate: &Fate) -> String {
+    let nobody = Caught::default();
+    let caught = match fate {
+        Fate::Caught(caught) => caught,
+        Fate::Survived | Fate::Undecided(_) => &nobody,
+    };
+    let names = |what: &str, names: &[String]| match names {
+        [] => format!("no {what}"),
+        names => format!("{what}: {}", names.join(", ")),
+    };
+    let (tests, claims) = (
+        names("tests", &caught.tests),
+        names("claims", &caught.claims),
     );
-    for (mutant, fate) in fates {
-        text.push_str(&row(mutant, fate));
-        text.push('\n');
-    }
-    text
+    format!("- **{}** {tests}; {claims}", mutant.name)
 }
 
 fn row(mutant: &Patch, fate: &Fate) -> String {
@@ -244,9 +279,9 @@ mod tests {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn mutant() -> Patch {
+    fn mutant(name: &str) -> Patch {
         let patch = "It is wrong.\n\n+++ b/driver/x.rs\n@@ -1 +1 @@\n-a\n+b\n";
-        Patch::parse("01-x", patch).unwrap()
+        Patch::parse(name, patch).unwrap()
     }
 
     /// A run in which the test `bad` failed, another was not reached, and the claim `odd` came out otherwise.
@@ -334,30 +369,64 @@ mod tests {
     }
 
     #[test]
-    fn a_row_names_a_few_and_the_document_all() {
+    fn a_row_names_a_few() {
         let caught = Caught {
             tests: names(&["a", "b", "c", "d"]),
             end: Some("a | b".into()),
             ..Caught::default()
         };
-        let (fate, mutant) = (Fate::Caught(caught), mutant());
+        let (fate, mutant) = (Fate::Caught(caught), mutant("01-x"));
         let row = row(&mutant, &fate);
         assert_eq!(
             row,
             "| 01-x | It is wrong. | caught | a, b, c and 1 more |  | a \\| b |"
         );
+    }
+
+    #[test]
+    fn a_document_names_all_and_keeps_what_was_not_tried_again() {
         let tried = Tried {
             release: "7.3".into(),
             nr_tests: 1,
             nr_claims: 2,
+            left_out: &["slow"],
         };
-        let document = document(&tried, &[(&mutant, fate)]);
-        assert!(document.contains("- tests: a, b, c, d\n- claims: none\n"));
+        let all = [mutant("01-x"), mutant("02-y")];
+        let caught = Caught {
+            tests: names(&["a", "b", "c", "d"]),
+            ..Caught::default()
+        };
+        let caught = Fate::Caught(caught);
+        let first = document(
+            &tried,
+            &all,
+            &[(&all[0], caught), (&all[1], Fate::Survived)],
+            "",
+        );
+        assert!(
+            first.contains("- **01-x** tests: a, b, c, d; no claims\n"),
+            "{first}"
+        );
+        assert!(
+            first.contains("| 02-y | It is wrong. | SURVIVED |"),
+            "{first}"
+        );
+        let again = document(&tried, &all, &[(&all[0], Fate::Survived)], &first);
+        assert!(
+            again.contains("| 01-x | It is wrong. | SURVIVED |"),
+            "{again}"
+        );
+        assert!(
+            again.contains("| 02-y | It is wrong. | SURVIVED |"),
+            "{again}"
+        );
+        let fewer = document(&tried, &all[..1], &[], &again);
+        assert!(!fewer.contains("02-y"), "{fewer}");
     }
 
     #[test]
     fn who_is_not_caught_stands_out() {
-        let mutant = mutant();
+        let mutant = mutant("01-x");
         assert!(row(&mutant, &Fate::Survived).contains("| SURVIVED |"));
         let undecided = Fate::Undecided("QEMU was killed".into());
         assert!(row(&mutant, &undecided).contains("| UNDECIDED |  |  | QEMU was killed |"));
