@@ -362,6 +362,11 @@ fn parse_uri(line: &str) -> Option<Package> {
     let file = words.next()?.to_owned();
     let len = words.next()?.parse().ok()?;
     let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
+    // Nothing that comes from outside names a file elsewhere, or goes without its hash.
+    let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if file.contains('/') || !is_hash {
+        return None;
+    }
     let mut parts = file.strip_suffix(".deb")?.splitn(3, '_');
     let name = parts.next()?.to_owned();
     // The colon of an epoch is written %3a in file names.
@@ -382,18 +387,46 @@ mod tests {
     #[test]
     fn a_uri_line_becomes_a_package() {
         let line = "'http://example.org/debian/pool/main/q/qemu/qemu-system-x86_10.0%2bds-1_amd64.deb' \
-                    qemu-system-x86_1%3a10.0+ds-1_amd64.deb 10278596 SHA256:00ff";
-        let package = parse_uri(line).unwrap();
+                    qemu-system-x86_1%3a10.0+ds-1_amd64.deb 10278596 SHA256:";
+        let hash = "00ff".repeat(16);
+        let package = parse_uri(&format!("{line}{hash}")).unwrap();
         assert_eq!(package.name, "qemu-system-x86");
         assert_eq!(package.version, "1:10.0+ds-1");
         assert_eq!(package.file, "qemu-system-x86_1%3a10.0+ds-1_amd64.deb");
-        assert_eq!((package.len, package.sha256.as_str()), (10_278_596, "00ff"));
+        assert_eq!((package.len, package.sha256), (10_278_596, hash));
     }
 
     #[test]
     fn a_uri_line_without_a_sha256_is_refused() {
         assert!(parse_uris("'http://x/a_1_all.deb' a_1_all.deb 5 MD5Sum:00\n").is_err());
         assert!(parse_uris("Reading package lists...\n").is_err());
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            failure_persistence: None,
+            ..Default::default()
+        })]
+
+        #[test]
+        fn no_answer_of_apt_makes_a_reader_panic(text in "([a-zA-Z0-9'|:/._%+ -]|\n|\\PC){0,200}") {
+            let _ = (parse_madison(&text), parse_mirror(&text), parse_download_status(&text));
+            for package in parse_uris(&text).unwrap_or_default() {
+                // It becomes the name of a file in the cache, and nothing outside of it.
+                assert!(!package.file.contains('/'), "{package:?}");
+            }
+        }
+
+        #[test]
+        fn a_package_is_refused_or_stays_in_its_directory(
+            file in "[a-z./]{0,6}_[0-9]_all\\.deb", hash in "[0-9a-f]{0,70}", len in "[0-9-]{1,25}",
+        ) {
+            let text = format!("'http://x/y' {file} {len} SHA256:{hash}\n");
+            if let Ok(packages) = parse_uris(&text) {
+                assert!(!file.contains('/'), "{packages:?}");
+                assert_eq!(hash.len(), 64, "{packages:?}");
+            }
+        }
     }
 
     #[test]

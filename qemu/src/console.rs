@@ -29,6 +29,9 @@ pub const INIT_FAILED: &str = "init: failed: ";
 
 const PANIC: &str = "Kernel panic - not syncing";
 
+/// The last that a kernel says which powers off (`kernel_power_off()` in `kernel/reboot.c`).
+const LAST: &str = "reboot: Power down";
+
 /// How messages of an oops begin (`arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`).
 const OOPSES: &[&str] = &[
     "BUG: kernel NULL pointer dereference",
@@ -119,6 +122,15 @@ pub fn init_failure(console: &str) -> Option<&str> {
     console
         .lines()
         .find_map(|line| message(line).strip_prefix(INIT_FAILED))
+}
+
+/// Whether the console of a guest that has powered off is there to its end: what is cut off may be a complaint.
+#[must_use]
+pub fn is_whole(console: &str) -> bool {
+    let lines = console.split_inclusive('\n');
+    lines
+        .filter_map(|line| line.strip_suffix('\n'))
+        .any(|line| message(line) == LAST)
 }
 
 /// The lines that report a broken rule, but for those that are allowed.

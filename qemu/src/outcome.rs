@@ -291,6 +291,10 @@ fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
             lines: splats.into_iter().map(str::to_owned).collect(),
         });
     }
+    // A guest whose power is cut has no last line.
+    if seen.job.ending == Ending::PowerOff && !console::is_whole(seen.console) {
+        return Some(Outcome::OutputLost);
+    }
     let expected = EXPECTED_TAINT | console::allowed_taint(seen.console, seen.allowed);
     seen.events
         .iter()

@@ -9,7 +9,7 @@
 
 use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::boot::Boot;
-use mmapdemo::catalogue::Catalogue;
+use mmapdemo::catalogue::{Catalogue, ClaimsFile};
 use mmapdemo::claim::{Claim, Setting};
 use mmapdemo::evidence::{CallEnd, Evidence, Fault, Touch, Value};
 use mmapdemo::experiment;
@@ -17,6 +17,8 @@ use mmapdemo::need::Need;
 use mmapdemo::record::Records;
 use mmapdemo::strategy::Strategy;
 use mmapdemo::verdict::{Verdict, judge};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
 const SAVED: &str = include_str!("data/evidence-7.3.jsonl");
 
@@ -123,4 +125,80 @@ fn every_prediction_rests_on_something_that_matters() {
         }
     });
     assert_eq!(idle, Vec::<String>::new());
+}
+
+/// The files of the claims, of which one has `noise` in the place of the bytes at `from`.
+fn spoilt(
+    which: Index,
+    from: Index,
+    len: Index,
+    noise: &str,
+) -> (Vec<(&'static str, String)>, bool) {
+    let files = CLAIMS_OF_THE_DOCUMENTS;
+    let which = which.index(files.len());
+    let mut texts: Vec<_> = files
+        .iter()
+        .map(|file| (file.name, file.text.to_owned()))
+        .collect();
+    let text = &mut texts[which].1;
+    let floor = |at: usize| {
+        (0..=at)
+            .rev()
+            .find(|&at| text.is_char_boundary(at))
+            .unwrap_or(0)
+    };
+    let from = floor(from.index(text.len() + 1));
+    let until = floor(from + len.index(100).min(text.len() - from));
+    text.replace_range(from..until, noise);
+    let same = files
+        .iter()
+        .zip(&texts)
+        .all(|(file, (_, text))| file.text == text);
+    (texts, same)
+}
+
+fn parsed(texts: &[(&str, String)]) -> Result<Catalogue, mmapdemo::catalogue::CatalogueError> {
+    let files: Vec<_> = texts
+        .iter()
+        .map(|(name, text)| ClaimsFile { name, text })
+        .collect();
+    Catalogue::parse(&files, &experiment::all())
+}
+
+proptest! {
+    // Each of them reads all of the claims.
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn spoilt_claims_are_refused_or_still_claims(
+        which in any::<Index>(), from in any::<Index>(), len in any::<Index>(),
+        noise in select(&["", "\0", "[[claim]]\n", "id = 'x'\n", "\"", "\n", "= ", "\u{feff}"][..]),
+    ) {
+        let (texts, same) = spoilt(which, from, len, noise);
+        match parsed(&texts) {
+            Ok(catalogue) => prop_assert!(!catalogue.claims.is_empty()),
+            Err(error) => prop_assert!(!same && !error.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_off_never_has_all_claims() {
+    let all = catalogue().claims.len();
+    for (which, file) in CLAIMS_OF_THE_DOCUMENTS.iter().enumerate() {
+        let Some(last) = file.text.rfind("[[claim]]") else {
+            continue;
+        };
+        // In the middle of its last claim, and right before that.
+        for len in [last, last + "[[claim]]\nid = ".len()] {
+            let mut texts: Vec<_> = CLAIMS_OF_THE_DOCUMENTS
+                .iter()
+                .map(|file| (file.name, file.text.to_owned()))
+                .collect();
+            texts[which].1.truncate(len);
+            if let Ok(catalogue) = parsed(&texts) {
+                assert!(catalogue.claims.len() < all, "{} cut at {len}", file.name);
+            }
+        }
+    }
 }

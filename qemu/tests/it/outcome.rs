@@ -103,6 +103,34 @@ fn no_beginning_of_good_results_passes() {
 }
 
 #[test]
+fn no_beginning_of_a_good_console_passes() {
+    for name in ["clean-7.2.log", "clean-7.3.log"] {
+        let whole = saved(name);
+        // The end of each line, and the last line byte by byte; `hostile` cuts anywhere.
+        let ends = whole.match_indices('\n').map(|(end, _)| end + 1);
+        let last = whole.len() - "reboot: Power down\n".len()..whole.len();
+        for len in ends.chain(last).filter(|&len| len < whole.len()) {
+            let console = whole[..len].to_owned();
+            let run = Run {
+                console,
+                ..Run::good()
+            };
+            assert_eq!(run.outcome(), Outcome::OutputLost, "{name}, {len} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_complaint_explains_a_console_that_is_cut_off() {
+    let console = "[    1.0] WARNING: mm/memory.c:1 at f\n".to_owned();
+    let run = Run {
+        console,
+        ..Run::good()
+    };
+    assert!(matches!(run.outcome(), Outcome::Splat { .. }));
+}
+
+#[test]
 fn no_beginning_of_good_events_passes() {
     for mut run in [Run::good(), Run::without_results()] {
         while run.events.pop().is_some() {

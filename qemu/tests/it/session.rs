@@ -26,7 +26,7 @@ ready() { greet; event ready '"release": "7.3.4", "uptime_ms": 1, "taint": 0'; }
 started() { event started "\"program\": $1"; }
 mark() { for fd in 6 7; do printf '\377%s' "$mark_name" >&$fd; done; }
 exited() { mark; event exited "\"program\": $1, \"code\": $2"; }
-down() { event down '"taint": 0'; read -r bye <&5; echo '{"event": "SHUTDOWN", "data": {"reason": "guest-shutdown"}}' >&4; }
+down() { event down '"taint": 0'; read -r bye <&5; console 'reboot: Power down'; echo '{"event": "SHUTDOWN", "data": {"reason": "guest-shutdown"}}' >&4; }
 "#;
 
 /// Output that a test can look at while it grows.
@@ -122,7 +122,10 @@ fn output_and_status_come_through() {
         (stdout.text().as_str(), stderr.text().as_str()),
         ("no newline", "")
     );
-    assert_eq!(report.console, "[    1.000000] hello\n");
+    assert_eq!(
+        report.console,
+        "[    1.000000] hello\n[    1.000000] reboot: Power down\n"
+    );
     let phases: Vec<Phase> = report
         .timings
         .into_iter()
