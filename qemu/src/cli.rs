@@ -72,6 +72,9 @@ pub enum Command {
     Check(Check),
     /// Run the tests that need the guest.
     Test(Test),
+    /// Use the driver in random and hostile ways, and find that it keeps its promises.
+    #[command(after_help = STRESS_EXAMPLES)]
+    Stress(Stress),
     /// Try the tests of the driver, and the claims about it, on drivers that are wrong, and say who noticed.
     #[command(after_help = MUTANTS)]
     Mutants(Mutants),
@@ -99,6 +102,20 @@ The program runs as root in /root. What --copy names is there; so is mmapdemo.ko
 passed on as such: a shell shows 128 + the signal's number. 125 is the lab's own failure, and 2 wrong
 usage of the lab itself; --status FILE
 tells the two apart without doubt: it gets `exited N`, `signaled N` or `lab failed`.";
+
+const STRESS_EXAMPLES: &str = "\
+Processes open, map, touch, fork, remap, advise, protect, pin, read, write, ask and try to unload the module,
+with arguments that are right or not, and in every fourth round the module comes and goes under them. All is
+drawn from the seed, which is printed first. What a call answers is compared with docs/driver.md, and what
+nobody else writes with what was written. The usual checks of a run come on top: the kernel's log, its taint,
+its memory.
+
+Examples:
+  cargo lab stress --seconds 600
+  cargo lab stress --seed 1234 --round 7            (one round of a run again, to its end)
+  cargo lab stress --seed 1234 --round 7 --only 2   (and one worker of it, alone)
+
+The same seed draws the same operations; in which order those of several processes meet is up to the kernel.";
 
 /// Which kernel, and from where.
 #[derive(Clone, Debug, Args)]
@@ -352,6 +369,34 @@ pub struct Test {
     /// What executes the guest's instructions.
     #[arg(long, default_value = "auto")]
     pub accel: AccelChoice,
+}
+
+/// `lab stress`.
+#[derive(Clone, Debug, Args)]
+pub struct Stress {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// What executes the guest's instructions.
+    #[arg(long, default_value = "auto")]
+    pub accel: AccelChoice,
+    /// How long new rounds are begun.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// What everything is drawn from; another one each time, if it is not given.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// How many processes there are, not counting their children.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub workers: u16,
+    /// Do this round alone, to its end.
+    #[arg(long, value_name = "NUMBER")]
+    pub round: Option<u64>,
+    /// Have only this worker do its part.
+    #[arg(long, value_name = "NUMBER")]
+    pub only: Option<usize>,
 }
 
 /// `lab mutants`.

@@ -7,6 +7,7 @@ mod mutants;
 mod reports;
 mod run;
 mod shell;
+mod stress;
 mod test;
 
 use std::process::ExitCode;
@@ -53,6 +54,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Clean => clean(&workshop).map(Into::into),
         Command::Mutants(args) => mutants::mutants(&workshop, args).map(Into::into),
         Command::Test(args) => test::test(&workshop, args).map(Into::into),
+        Command::Stress(args) => stress::stress(&workshop, args).map(Into::into),
     }
 }
 

@@ -1,15 +1,16 @@
 //! App: does what the command line says.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use crate::catalogue::CatalogueError;
 use crate::claim::Claim;
 use crate::cli::{self, Cli, Command, List};
+use crate::device::{DEFAULT_NODES, Device};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::report::listing;
 use crate::report::style::Style;
-use crate::{actor, example, experiment, message};
+use crate::{actor, example, experiment, message, stress};
 
 mod claims;
 mod results;
@@ -70,6 +71,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Writer(options) => Ok(message::write(device, options)?),
         Command::Reader(options) => Ok(message::read(device, options)?),
         Command::Example(options) => example(options),
+        Command::Stress(options) => stress(options),
         Command::Actor => {
             actor::serve()?;
             Ok(ExitCode::AsExpected)
@@ -120,6 +122,45 @@ fn example(options: &cli::Example) -> Result<ExitCode, Failure> {
     let story = run()?;
     print(&format!("{story}"))?;
     Ok(story.exit_code())
+}
+
+fn stress(options: &cli::Stress) -> Result<ExitCode, Failure> {
+    let plan = stress::Plan {
+        seed: options.seed.map_or_else(random_seed, Ok)?,
+        time: options.seconds,
+        nr_workers: options.workers.into(),
+        round: options.round,
+        only: options.only,
+    };
+    if let Some(why) = Device::new(DEFAULT_NODES[0]).unusable() {
+        eprintln!("stress: {why}");
+        return Ok(ExitCode::Skipped);
+    }
+    // First of all: whatever comes of it, this is how to have it again.
+    print(&format!("seed {}\n", plan.seed))?;
+    let report = plan.run(|round| {
+        let _ = print(&format!("round {round}\n"));
+    })?;
+    print(&report.text(&plan))?;
+    let good = report.violations.is_empty();
+    if let Some(file) = &options.ktap {
+        // After a violation no further round is begun.
+        let partly = plan.round.is_some() || plan.only.is_some() || !good;
+        results::write(file, &report.ktap(partly))?;
+    }
+    Ok(if good {
+        ExitCode::AsExpected
+    } else {
+        ExitCode::NotAsExpected
+    })
+}
+
+fn random_seed() -> Result<u64, Error> {
+    let mut bytes = [0; size_of::<u64>()];
+    let path = "/dev/urandom";
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut bytes));
+    read.map_err(Error::file("read", path))?;
+    Ok(u64::from_ne_bytes(bytes))
 }
 
 /// A reader that went away, such as `head`, has seen what it wanted.

@@ -75,6 +75,8 @@ pub enum Command {
     Reader(Reader),
     /// Run a program of the documents, done right or as it was written.
     Example(Example),
+    /// Use the device in random and hostile ways, and find that it keeps its promises.
+    Stress(Stress),
     /// Take orders from an experiment on standard input.
     #[command(hide = true)]
     Actor,
@@ -212,6 +214,38 @@ pub struct Example {
     #[arg(long)]
     pub as_written: bool,
 }
+
+/// Use the device in random and hostile ways, and find that it keeps its promises.
+///
+/// For the lab's guest, as root: it unloads the module and loads it again. Processes open, map, touch, fork,
+/// remap, advise, protect, pin, read, write and ask, with arguments that are drawn from the seed, right or not;
+/// what the kernel answers has to be what docs/driver.md allows. The same seed draws the same operations; in
+/// which order those of different processes meet is up to the kernel.
+#[derive(Debug, Args)]
+pub struct Stress {
+    /// What everything is drawn from; another one each time, if it is not given.
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+    /// How long new rounds are begun.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub seconds: Duration,
+    /// How many processes there are, not counting their children.
+    #[arg(long, value_name = "NUMBER", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=MAX_WORKERS))]
+    pub workers: u16,
+    /// Do this round alone, to its end.
+    #[arg(long, value_name = "NUMBER")]
+    pub round: Option<u64>,
+    /// Have only this worker do its part.
+    #[arg(long, value_name = "NUMBER")]
+    pub only: Option<usize>,
+    /// Write a KTAP line for each kind of operation to this file or character device.
+    #[arg(long, value_name = "FILE")]
+    pub ktap: Option<PathBuf>,
+}
+
+/// As many as there are lanes for.
+const MAX_WORKERS: i64 = 32;
 
 /// A day: longer than anybody waits, and short enough to be added to any `Instant`.
 const LONGEST: f64 = 86_400.0;

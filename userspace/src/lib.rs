@@ -54,6 +54,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod strategy;
+pub mod stress;
 pub mod surroundings;
 pub mod swapfile;
 #[expect(unsafe_code, reason = "wraps raw memory and raw calls")]

@@ -355,6 +355,42 @@ impl Mapping {
         unsafe { mman::mlock(self.start.cast(), self.len) }
     }
 
+    /// `munlock(2)` of the whole range.
+    ///
+    /// # Errors
+    ///
+    /// What the call says.
+    pub fn unlock(&self) -> Result<(), Errno> {
+        // SAFETY: As in `lock`.
+        unsafe { mman::munlock(self.start.cast(), self.len) }
+    }
+
+    /// `mremap(2)` of the whole range to where `target` is (`MREMAP_FIXED`), which it replaces.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; without a call `ENOTSUP`, as [`Mapping::resize`], or `EINVAL`, if the two are not
+    /// of one length.
+    pub fn move_onto(&mut self, target: Self) -> Result<(), Errno> {
+        if self.memmap2.is_some() || target.memmap2.is_some() {
+            return Err(Errno::ENOTSUP);
+        }
+        if self.len != target.len {
+            return Err(Errno::EINVAL);
+        }
+        // Whatever comes of it, the target is not ours to unmap any more: it may be gone already.
+        let to = target.start;
+        std::mem::forget(target);
+        let flags = MRemapFlags::MREMAP_MAYMOVE | MRemapFlags::MREMAP_FIXED;
+        let (from, len) = (self.start.cast(), self.len);
+        // SAFETY: By the type invariant both ranges are ours; `&mut self` and the target given away show that
+        // no reference to a byte of either exists.
+        unsafe { mman::mremap(from, len, len, flags, Some(to.cast())) }?;
+        // INVARIANT: The kernel has moved the range there.
+        self.start = to;
+        Ok(())
+    }
+
     /// `madvise(2)` of the whole range.
     ///
     /// # Errors
@@ -442,6 +478,17 @@ impl Mapping {
         let part = self.part(offset, len)?;
         // SAFETY: As in `protect`; all pages that the bytes touch are ours.
         Errno::result(unsafe { libc::mprotect(part.as_ptr(), len, prot.bits()) }).map(drop)
+    }
+
+    /// `madvise(2)` of `len` bytes from `offset` on, with any number for advice.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; `ERANGE`, without a call, if a page of them lies outside.
+    pub fn advise_part(&mut self, offset: usize, len: usize, advice: i32) -> Result<(), Errno> {
+        let part = self.part(offset, len)?;
+        // SAFETY: As in `advise`; all pages that the bytes touch are ours.
+        Errno::result(unsafe { libc::madvise(part.as_ptr(), len, advice) }).map(drop)
     }
 
     /// The address at `offset`, if the pages that `len` bytes there touch are inside.
@@ -867,7 +914,7 @@ pub mod ioctl {
     }
 
     /// What `_IOC_SIZE()` and `_IOC_TYPE()` take out of a number.
-    fn parts(request: u32) -> (usize, u32) {
+    pub(super) fn parts(request: u32) -> (usize, u32) {
         ((request >> 16 & 0x3fff) as usize, request >> 8 & 0xff)
     }
 
@@ -888,6 +935,267 @@ pub mod ioctl {
             // reference exists, or answers EFAULT.
             let done = unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), argument) };
             Errno::result(done).map(drop)
+        }
+    }
+}
+
+/// System calls with an argument in memory that may be anybody's.
+pub mod argument {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use nix::errno::Errno;
+
+    use super::{KERNEL_HALF, Mapping};
+    use crate::uapi;
+
+    /// Where a call is told that its argument is.
+    #[derive(Clone, Copy, Debug)]
+    pub enum Place<'a> {
+        /// At this offset of a mapping, accessible or not.
+        In(&'a Mapping, usize),
+        /// At this address, in the kernel's half of all addresses even if the number is not.
+        Kernel(usize),
+    }
+
+    impl Place<'_> {
+        /// The address of `len` bytes there; `ERANGE` if they do not lie in the mapping.
+        fn of(self, len: usize) -> Result<*mut libc::c_void, Errno> {
+            match self {
+                Self::In(mapping, offset) => {
+                    let at = mapping.at(offset, len).map_err(|_| Errno::ERANGE)?;
+                    Ok(at.cast())
+                }
+                Self::Kernel(addr) => Ok(std::ptr::with_exposed_provenance_mut(addr | KERNEL_HALF)),
+            }
+        }
+    }
+
+    /// `pread(2)`.
+    ///
+    /// # Errors
+    ///
+    /// What the call says; `ERANGE`, without a call, if the bytes do not lie in the mapping.
+    pub fn read(fd: BorrowedFd<'_>, to: Place<'_>, len: usize, at: i64) -> Result<usize, Errno> {
+        let to = to.of(len)?;
+        // SAFETY: `of` gave `len` bytes of a mapping, to which there are references to atomics only, or an
+        // address that no process can have and the kernel refuses (`access_ok()`).
+        let read = unsafe { libc::pread(fd.as_raw_fd(), to, len, at) };
+        Errno::result(read).map(isize::unsigned_abs)
+    }
+
+    /// `pwrite(2)`.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`].
+    pub fn write(fd: BorrowedFd<'_>, from: Place<'_>, len: usize, at: i64) -> Result<usize, Errno> {
+        let from = from.of(len)?;
+        // SAFETY: As in `read`.
+        let written = unsafe { libc::pwrite(fd.as_raw_fd(), from, len, at) };
+        Errno::result(written).map(isize::unsigned_abs)
+    }
+
+    /// `ioctl(2)` with any number that this driver might have.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`]; `ERANGE` also of a number that is another driver's.
+    pub fn ioctl(fd: BorrowedFd<'_>, request: u32, argument: Place<'_>) -> Result<(), Errno> {
+        let (len, of) = super::ioctl::parts(request);
+        if of != super::ioctl::parts(uapi::INFO).1 {
+            return Err(Errno::ERANGE);
+        }
+        let argument = argument.of(len)?;
+        // SAFETY: As in `read`: by the number, the driver accesses `len` bytes.
+        let done = unsafe { libc::ioctl(fd.as_raw_fd(), request.into(), argument) };
+        Errno::result(done).map(drop)
+    }
+}
+
+/// Touches that go on after a fault, for processes that make too many of them to fork for each.
+pub mod touch {
+    use std::arch::asm;
+    use std::ffi::c_void;
+    use std::marker::PhantomData;
+    use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+
+    use nix::errno::Errno;
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+
+    use super::Mapping;
+    use crate::error::Result;
+
+    /// Where the handler is to go on: behind the instruction that may fault; 0 while none is under way.
+    static LANDING: AtomicUsize = AtomicUsize::new(0);
+    /// The signal that the last touch was answered by; 0 if none.
+    static CAUGHT: AtomicI32 = AtomicI32::new(0);
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+
+    /// The right to touch what may fault.
+    ///
+    /// # Invariants
+    ///
+    /// The handlers are in place, and no other thread of the process has this right.
+    #[derive(Debug)]
+    pub struct Toucher(PhantomData<*const ()>);
+
+    impl Toucher {
+        /// Has SIGSEGV and SIGBUS handled in this process and those that it forks.
+        ///
+        /// # Errors
+        ///
+        /// What `sigaction(2)` says; `EBUSY` if the process has this right already.
+        pub fn install() -> std::result::Result<Self, Errno> {
+            if TAKEN.swap(true, Ordering::Relaxed) {
+                return Err(Errno::EBUSY);
+            }
+            let handler = SigHandler::SigAction(go_on);
+            let action = SigAction::new(handler, SaFlags::SA_SIGINFO, SigSet::empty());
+            for signal in [Signal::SIGSEGV, Signal::SIGBUS] {
+                // SAFETY: `go_on` makes only calls that signal-safety(7) allows.
+                unsafe { sigaction(signal, &action) }?;
+            }
+            // INVARIANT: Just installed, for the first time; the type is neither `Send` nor `Sync`.
+            Ok(Self(PhantomData))
+        }
+
+        /// Reads a byte, or says which signal came instead.
+        ///
+        /// # Errors
+        ///
+        /// If the offset lies outside.
+        pub fn load(
+            &self,
+            from: &Mapping,
+            offset: usize,
+        ) -> Result<std::result::Result<u8, Signal>> {
+            let at = from.at(offset, 1)?;
+            let mut value = 0_u8;
+            // SAFETY: `at` is inside a mapping. If the load faults, the handler, which is in place (type
+            // invariant), goes on at the label, with all registers as they were before the load.
+            unsafe {
+                asm!(
+                    "lea {there}, [rip + 2f]",
+                    "mov qword ptr [{landing}], {there}",
+                    "mov {value}, byte ptr [{at}]",
+                    "2:",
+                    "mov qword ptr [{landing}], 0",
+                    there = out(reg) _,
+                    landing = in(reg) LANDING.as_ptr(),
+                    at = in(reg) at,
+                    value = inout(reg_byte) value,
+                    options(nostack),
+                );
+            }
+            Ok(caught().map_or(Ok(value), Err))
+        }
+
+        /// Writes a byte, or says which signal came instead.
+        ///
+        /// # Errors
+        ///
+        /// If the offset lies outside.
+        pub fn store(
+            &self,
+            to: &Mapping,
+            offset: usize,
+            value: u8,
+        ) -> Result<std::result::Result<(), Signal>> {
+            let at = to.at(offset, 1)?;
+            // SAFETY: As in `load`, and as in `Mapping::store` for the references that may exist.
+            unsafe {
+                asm!(
+                    "lea {there}, [rip + 2f]",
+                    "mov qword ptr [{landing}], {there}",
+                    "mov byte ptr [{at}], {value}",
+                    "2:",
+                    "mov qword ptr [{landing}], 0",
+                    there = out(reg) _,
+                    landing = in(reg) LANDING.as_ptr(),
+                    at = in(reg) at,
+                    value = in(reg_byte) value,
+                    options(nostack),
+                );
+            }
+            Ok(caught().map_or(Ok(()), Err))
+        }
+    }
+
+    fn caught() -> Option<Signal> {
+        Signal::try_from(CAUGHT.swap(0, Ordering::Relaxed)).ok()
+    }
+
+    extern "C" fn go_on(signo: i32, _info: *mut libc::siginfo_t, context: *mut c_void) {
+        let landing = LANDING.swap(0, Ordering::Relaxed);
+        let Ok(landing) = i64::try_from(landing) else {
+            return;
+        };
+        if landing == 0 {
+            // Nobody's touch: let it come again, and end the process.
+            // SAFETY: The default action runs no code of ours.
+            unsafe { libc::signal(signo, libc::SIG_DFL) };
+            return;
+        }
+        CAUGHT.store(signo, Ordering::Relaxed);
+        // SAFETY: The kernel passes a valid `ucontext_t` to a handler installed with SA_SIGINFO, and nobody
+        // else has it.
+        let context = unsafe { &mut *context.cast::<libc::ucontext_t>() };
+        context.uc_mcontext.gregs[libc::REG_RIP as usize] = landing;
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use nix::sys::mman::ProtFlags;
+
+        use super::*;
+        use crate::map_call::MapCall;
+        use crate::process::{End, Process};
+        use crate::turn::TURN;
+
+        #[test]
+        fn a_touch_that_faults_names_its_signal_and_goes_on() {
+            // Handlers are for the whole process, and tests are threads of one.
+            let body = || {
+                let toucher = Toucher::install().unwrap();
+                assert_eq!(Toucher::install().unwrap_err(), Errno::EBUSY);
+                let call = MapCall {
+                    len: 2 * super::super::PAGE_SIZE,
+                    prot: ProtFlags::PROT_READ,
+                    flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    offset: 0,
+                };
+                let mut mapping = Mapping::new(call, None).unwrap();
+                for _ in 0..3 {
+                    assert_eq!(toucher.load(&mapping, 0).unwrap(), Ok(0));
+                    assert_eq!(toucher.store(&mapping, 0, 1).unwrap(), Err(Signal::SIGSEGV));
+                }
+                mapping
+                    .protect(ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
+                    .unwrap();
+                assert_eq!(toucher.store(&mapping, 4097, 7).unwrap(), Ok(()));
+                assert_eq!(toucher.load(&mapping, 4097).unwrap(), Ok(7));
+                assert!(toucher.load(&mapping, mapping.len()).is_err());
+                0
+            };
+            let child = Process::fork("a child that touches", body).unwrap();
+            assert_eq!(child.wait(TURN).unwrap(), End::Exited(0));
+        }
+
+        #[test]
+        fn a_fault_of_anything_else_still_ends_the_process() {
+            let body = || {
+                let _toucher = Toucher::install().unwrap();
+                let call = MapCall {
+                    len: super::super::PAGE_SIZE,
+                    prot: ProtFlags::PROT_NONE,
+                    flags: libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                    offset: 0,
+                };
+                let mapping = Mapping::new(call, None).unwrap();
+                i32::from(mapping.load(0).unwrap())
+            };
+            let child = Process::fork("a child that faults", body).unwrap();
+            assert_eq!(child.wait(TURN).unwrap(), End::Killed(Signal::SIGSEGV));
         }
     }
 }

@@ -41,9 +41,6 @@ mod seek;
 #[cfg(test)]
 mod strategy;
 #[cfg(test)]
-#[cfg(feature = "stress")]
-mod stress;
-#[cfg(test)]
 mod twin;
 #[cfg(test)]
 mod window;

@@ -32,22 +32,3 @@ pub fn soil() {
 pub fn blocks() -> String {
     fs::read_to_string("/proc/buddyinfo").expect("read buddyinfo")
 }
-
-/// Memory that the kernel has taken for itself, in KiB, without what it only keeps because it can.
-///
-/// That is all which is not free, and neither anonymous memory of processes nor contents of files. Free pages
-/// that a CPU has put aside count as free: by these alone the figure would go up and down by megabytes.
-#[cfg(feature = "stress")]
-pub fn of_kernel() -> u64 {
-    // The order matters: what is dropped is counted after that, and the counters of the CPUs are added up.
-    fs::write("/proc/sys/vm/drop_caches", "3").expect("drop caches");
-    fs::write("/proc/sys/vm/stat_refresh", "1").expect("add up counters");
-    let zones = fs::read_to_string("/proc/zoneinfo").expect("read zoneinfo");
-    let aside = zones.lines().filter_map(|line| {
-        let count = line.trim().strip_prefix("count:")?;
-        Some(count.trim().parse::<u64>().expect("a number"))
-    });
-    let aside = aside.sum::<u64>() * 4;
-    let of_others = ["MemFree", "AnonPages", "Buffers", "Cached"].map(meminfo);
-    meminfo("MemTotal") - aside - of_others.iter().sum::<u64>()
-}
