@@ -89,7 +89,8 @@ claims are asked for: one whose power is cut, one with little memory, one whose 
 
 const MUTANTS: &str = "\
 Prints the table of docs/mutants.md. The status is 0 if each mutant was noticed, and 1 if one was not, or if no
-boot of it has said anything about the driver. As many guests run at once as there are processors.";
+boot of it has said anything about the driver. As many guests run at once as there are processors. --write keeps
+what is known after each mutant: name the others to go on.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:

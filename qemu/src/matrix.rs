@@ -46,7 +46,7 @@ pub struct Tried {
 }
 
 impl Caught {
-    /// Who noticed, by what the guest left; the first program has run the tests `planned`, the second the claims.
+    /// Who noticed, by what the guest left; the last program has run the tests `planned`, one before it the claims.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Caught {
     pub fn by(report: &Report, planned: &[String]) -> Result<Self, String> {
         let end = end(&report.outcome)?;
         let mut tests = Vec::new();
-        if let Some(program) = report.programs.first() {
+        if let Some(program) = report.programs.last() {
             let tally = Tally::of(planned, &String::from_utf8_lossy(&program.stdout));
             tests.extend(tally.failed);
             // Of tests that were cut off nobody knows whether they would have noticed.
@@ -182,9 +182,9 @@ pub fn document(tried: &Tried, all: &[Patch], fates: &[(&Patch, Fate)], before: 
         "# Drivers that are wrong, and who notices\n\n\
          Written by `cargo lab mutants --write`, on Linux {release}. Each mutant is the driver with one mistake, a patch\n\
          in [`driver/mutants/`](../driver/mutants). On each are tried, in one boot, {nr_tests} tests of the driver\n\
-         (`userspace/tests/driver/`) and the {nr_claims} claims about the device; those among these that take a disk,\n\
-         Debian's tools or another boot are skipped. On the driver as it is, all of them pass first. Left out, for the\n\
-         time that they take, are tests that do the same very often or are about the kernel more than the driver:\n\
+         (`userspace/tests/driver/`) and those {nr_claims} claims about the device that need nothing beside it but\n\
+         `/proc/PID/pagemap`. On the driver as it is, all of them pass first. Left out, for the time that they take, are\n\
+         tests that do the same very often or are about the kernel more than the driver:\n\
          `{left_out}`.\n\n\
          Where only one of them has noticed, it has done so in a second boot, too. That a guest ends without a word, does\n\
          not boot, or loses its output, says nothing about the driver: then it is booted again.\n\n\

@@ -93,6 +93,10 @@ fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
             && options
                 .object
                 .is_none_or(|object| claim.object == object.into())
+            && options
+                .needs_only
+                .as_ref()
+                .is_none_or(|needs| claim.needs.iter().all(|need| needs.contains(need)))
             && options.document.as_ref().is_none_or(|document| {
                 claim
                     .sources

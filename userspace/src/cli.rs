@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::boot::Boot;
 use crate::claim::{Expected, Object};
 use crate::device::DEFAULT_NODES;
+use crate::need::Need;
 use crate::report::style::When;
 
 /// Finds out by experiment which claims about mmap are true.
@@ -131,6 +132,9 @@ pub struct List {
     /// Only those made by this document, for example 001.
     #[arg(long, value_name = "NUMBER")]
     pub document: Option<String>,
+    /// Only those that need nothing beside these, separated by commas, for example device,pagemap.
+    #[arg(long, value_enum, value_name = "NEED,...", value_delimiter = ',')]
+    pub needs_only: Option<Vec<Need>>,
     /// For programs: the names of the claims and nothing else, one a line.
     #[arg(long)]
     pub ids: bool,

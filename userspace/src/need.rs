@@ -14,7 +14,9 @@ use crate::object::Request;
 use crate::procfs;
 
 /// Something that an experiment cannot do without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Need {
     /// The device node of the module.

@@ -88,6 +88,9 @@ fn list_has_the_bare_names_for_programs() {
     assert_eq!(listed.lines().collect::<Vec<_>>(), all);
     let of_device = ids(&["list", "--ids", "--object", "device"]);
     assert!(of_device.lines().count() > 50 && of_device.lines().count() < all.len());
+    let simple = ids(&["list", "--ids", "--needs-only", "device,pagemap"]);
+    let has = |id: &str| simple.lines().any(|line| line == id);
+    assert!(has("shared-same-physical-page") && !has("shared-writes-visible-across-processes"));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! `lab mutants`: whether the tests notice a driver that is wrong.
 
 use std::fs;
+use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::test;
 use crate::cli::{KernelArgs, Mutants};
@@ -26,17 +27,15 @@ use crate::report::Report;
 use crate::session::Streams;
 use crate::workshop::{Built, Workshop};
 
-/// How long the tests and the claims may take, each, on the driver as it is: many times what they need.
-const TIMEOUT: Duration = Duration::from_secs(600);
+/// How long the tests and the claims may take, each, on the driver as it is: many times what they need, as all others
+/// wait for them.
+const TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// How many times as long they may take on a mutant, which may make them hang: there are others beside it.
 const SLOWER: u32 = 4;
 
 /// How often a mutant is booted until its fate is decided.
 const ATTEMPTS: usize = 3;
-
-/// The tests that are about the driver.
-const TESTS: &str = "driver";
 
 /// Those of them that are left out, for the time that they take: they do the same very often, or are about the kernel
 /// more than about the driver.
@@ -46,6 +45,10 @@ const LEFT_OUT: [&str; 4] = [
     "module::opening_and_unloading_may_race",
     "scarce::a_buffer_that_is_not_to_be_had_is_enomem",
 ];
+
+/// What the claims need that are tried. Those about races take long, and those about the kernel's functions, or other
+/// machines, say little about the driver.
+const NEEDS: &str = "device,pagemap";
 
 /// Where the matrix is kept.
 const MATRIX: &str = "docs/mutants.md";
@@ -59,28 +62,34 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
     let all = Patch::all(&workshop.layout.project.join(patch::MUTANTS))?;
     let chosen = choose(&all, &args.names)?;
     let suite = Suite::new(workshop, &args.kernel)?;
-    let fates = parallel::map(
+    let path = workshop.layout.project.join(MATRIX);
+    let before = fs::read_to_string(&path).unwrap_or_default();
+    let known = Mutex::new(Vec::new());
+    let find_out = |mutant| {
+        let fate = suite.fate(mutant)?;
+        let (name, summary) = (&mutant.name, fate.summary());
+        workshop.progress.note(&format!("  {name}: {summary}"));
+        let mut known = known
+            .lock()
+            .map_err(|_| anyhow!("a job of the lab panicked"))?;
+        known.push((mutant, fate));
+        if !args.write {
+            return Ok(());
+        }
+        // At once: whoever interrupts the lab can go on with the others.
+        let text = matrix::document(&suite.tried(), &all, &known, &before);
+        fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
+    };
+    parallel::map(
         &chosen,
         |_| 1,
         &workshop.stop,
-        |&mutant, _| {
-            let fate = suite.fate(mutant)?;
-            let (name, summary) = (&mutant.name, fate.summary());
-            workshop.progress.note(&format!("  {name}: {summary}"));
-            Ok(fate)
-        },
+        |&mutant, _| find_out(mutant),
     )?;
-    let fates: Vec<_> = chosen.iter().copied().zip(fates).collect();
+    let known = known.into_inner();
+    let mut fates = known.map_err(|_| anyhow!("a job of the lab panicked"))?;
+    fates.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     print!("{}", matrix::table(&fates));
-    if args.write {
-        let path = workshop.layout.project.join(MATRIX);
-        let before = fs::read_to_string(&path).unwrap_or_default();
-        fs::write(
-            &path,
-            matrix::document(&suite.tried(), &all, &fates, &before),
-        )
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    }
     Ok(summarise(&fates))
 }
 
@@ -136,7 +145,7 @@ impl<'a> Suite<'a> {
     /// Tries it on the driver as it is, where nobody must notice anything.
     fn new(workshop: &'a Workshop<'a>, kernel: &KernelArgs) -> Result<Self> {
         let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
-        let test = tests.into_iter().find(|test| test.name == TESTS);
+        let test = tests.into_iter().find(|test| test.name == test::DRIVER);
         let mut test = test.context("failed to find the tests of the driver")?;
         if let Some(name) = LEFT_OUT
             .iter()
@@ -147,7 +156,7 @@ impl<'a> Suite<'a> {
         test.tests.retain(|test| !LEFT_OUT.contains(&test.as_str()));
         let built = workshop.build(kernel)?;
         let ids = HostCommand::new("list the claims", &built.programs.mmapdemo)
-            .args(["list", "--object", "device", "--ids"])
+            .args(["list", "--object", "device", "--ids", "--needs-only", NEEDS])
             .stdout(&workshop.stop)?;
         let mut suite = Self {
             workshop,
@@ -156,13 +165,11 @@ impl<'a> Suite<'a> {
             claims: ids.lines().map(str::to_owned).collect(),
             timeout: TIMEOUT,
         };
-        let report = suite.boot("healthy", &suite.built.module)?;
-        match Caught::by(&report, &suite.test.tests) {
-            Ok(nobody) if nobody.nobody() => {}
-            Ok(somebody) => bail!("without a mistake, somebody notices one: {somebody:?}"),
-            Err(end) => bail!("without a mistake, the guest was to end well: {end}"),
+        let (fate, took) = suite.try_on("healthy", &suite.built.module)?;
+        if fate != Fate::Survived {
+            bail!("without a mistake, somebody notices one: {fate:?}");
         }
-        suite.timeout = SLOWER * longest(&report.timings);
+        suite.timeout = SLOWER * took;
         Ok(suite)
     }
 
@@ -178,10 +185,16 @@ impl<'a> Suite<'a> {
     /// Finds out what becomes of a mutant.
     fn fate(&self, mutant: &Patch) -> Result<Fate> {
         let module = self.build(mutant)?;
+        self.try_on(&mutant.name, &module).map(|(fate, _)| fate)
+    }
+
+    /// Finds out what becomes of a driver, and how long the tests or the claims took in its last boot.
+    fn try_on(&self, name: &str, module: &KernelModule) -> Result<(Fate, Duration)> {
         let mut once: Option<Caught> = None;
-        let mut why = String::new();
+        let (mut why, mut took) = ("one has noticed once".to_owned(), self.timeout);
         for _ in 0..ATTEMPTS {
-            let report = self.boot(&mutant.name, &module)?;
+            let report = self.boot(name, module)?;
+            took = longest(&report.timings);
             let caught = match Caught::by(&report, &self.test.tests) {
                 Ok(caught) => caught,
                 Err(end) => {
@@ -191,16 +204,16 @@ impl<'a> Suite<'a> {
             };
             let decided = once.is_some() || caught.nobody() || caught.is_beyond_doubt();
             let caught = match &once {
-                Some(before) => caught.and(before),
-                None => caught,
+                Some(before) if !caught.is_beyond_doubt() => caught.and(before),
+                _ => caught,
             };
             match (decided, caught.nobody()) {
-                (true, true) => return Ok(Fate::Survived),
-                (true, false) => return Ok(Fate::Caught(caught)),
+                (true, true) => return Ok((Fate::Survived, took)),
+                (true, false) => return Ok((Fate::Caught(caught), took)),
                 (false, _) => once = Some(caught),
             }
         }
-        Ok(Fate::Undecided(why))
+        Ok((Fate::Undecided(why), took))
     }
 
     /// Builds the module with the mistake, from a copy of its sources.
@@ -254,7 +267,8 @@ impl<'a> Suite<'a> {
                 name: format!("mutant-{name}"),
                 what: format!("with the driver {name}"),
             }),
-            ..Plan::new(&self.built, Work::Programs(vec![tests, claims]))
+            // The tests leave the module with any number of pages.
+            ..Plan::new(&self.built, Work::Programs(vec![claims, tests]))
         };
         let plan = plan.files([
             GuestFile::copy(&self.test.path, test::guest_path(&self.test), 0o755),

@@ -44,7 +44,8 @@ impl Node {
 /// The module under test, loaded by the guest's init before any program runs.
 pub const MODULE: &str = "/root/mmapdemo.ko";
 
-/// Lengths of the buffer, in pages, that every node is tried with; the last is the module's default.
+/// Lengths of the buffer, in pages, that every node is tried with; the last is the module's default, but the tests
+/// may leave it with the other.
 const PAGES: [usize; 2] = [4, 1];
 
 /// The length with which the last test had the module.
