@@ -6,6 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
 
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
@@ -17,10 +20,35 @@ use crate::machine::QemuProgram;
 /// covers a parent that died before that.
 const UNLESS_ORPHANED: &str = r#"[ "$PPID" = "$1" ] || exit 1; shift; exec "$@""#;
 
+/// The thread that starts every QEMU: the kernel sends the death signal when the *thread* that started a
+/// process ends (`PR_SET_PDEATHSIG`, prctl(2)), and this one ends with the lab.
+static STARTER: LazyLock<Sender<Order>> = LazyLock::new(|| {
+    let (orders, receive) = mpsc::channel::<Order>();
+    thread::spawn(move || {
+        for (mut command, reply) in receive {
+            let child = command.spawn();
+            // It holds QEMU's ends of the channels; they must close when QEMU does.
+            drop(command);
+            // Whoever asked waits for this.
+            let _ = reply.send(child);
+        }
+    });
+    orders
+});
+
+/// A command to run, and where the child goes.
+type Order = (Command, Sender<io::Result<Child>>);
+
+fn spawn(command: Command) -> io::Result<Child> {
+    let (reply, child) = mpsc::channel();
+    let ended = |_| io::Error::other("the thread that starts QEMU has ended");
+    STARTER
+        .send((command, reply))
+        .map_err(|error| ended(error.to_string()))?;
+    child.recv().map_err(|error| ended(error.to_string()))?
+}
+
 /// A QEMU process. Dropping it kills and reaps it.
-///
-/// The kernel sends the death signal when the *thread* that started QEMU ends (`PR_SET_PDEATHSIG`,
-/// prctl(2)): start it from the thread that waits for it.
 #[derive(Debug)]
 pub struct Qemu {
     child: Child,
@@ -48,11 +76,7 @@ impl Qemu {
         command
             .fd_mappings(fds)
             .context("failed to pass descriptors to QEMU")?;
-        let mut child = command
-            .spawn()
-            .context("failed to run setpriv, which starts QEMU")?;
-        // The command holds QEMU's ends of the channels; they must close when QEMU does.
-        drop(command);
+        let mut child = spawn(command).context("failed to run setpriv, which starts QEMU")?;
         match open_pidfd(&child) {
             Ok(exited) => Ok(Self {
                 child,
