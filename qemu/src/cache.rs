@@ -11,7 +11,7 @@ use crate::progress::Progress;
 use crate::seal::{self, Check};
 
 /// What the names of entries begin with.
-const ENTRIES: [&str; 3] = ["sysroot-", "linux-", "kit-"];
+const ENTRIES: [&str; 4] = ["sysroot-", "linux-", "kit-", "warm-"];
 
 /// The suffix of an entry's lock file.
 const LOCK: &str = ".lock";
@@ -104,6 +104,30 @@ pub fn hold(dir: &Path) -> Result<Lock> {
     Lock::share(&beside(dir, LOCK))
 }
 
+/// Takes the seal from the entry at `dir`, which turned out to be of no use: the next run makes it again.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn disown(dir: &Path) -> Result<()> {
+    seal::remove(dir)
+}
+
+/// Removes all but the `nr_kept` entries of `cache` that were used last, of those whose names begin with
+/// `prefix`. What another run uses stays.
+///
+/// # Errors
+///
+/// As [`prune`].
+pub fn thin(cache: &Path, prefix: &str, nr_kept: usize) -> Result<()> {
+    let mut entries = entries(cache, &[prefix])?;
+    entries.sort_by_key(|(_, idle)| *idle);
+    for (dir, _) in entries.split_off(nr_kept.min(entries.len())) {
+        remove_if_free(&dir)?;
+    }
+    Ok(())
+}
+
 /// Removes the entries of `cache` that nobody has used for `age` and that are not among `kept`; returns
 /// their directories. What another run uses stays.
 ///
@@ -112,6 +136,18 @@ pub fn hold(dir: &Path) -> Result<Lock> {
 /// When the cache cannot be read, or an entry cannot be removed.
 pub fn prune(cache: &Path, kept: &[&Path], age: Duration) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
+    for (dir, idle) in entries(cache, &ENTRIES)? {
+        let spared = kept.contains(&dir.as_path()) || idle < age;
+        if !spared && remove_if_free(&dir)? {
+            removed.push(dir);
+        }
+    }
+    Ok(removed)
+}
+
+/// The entries whose names begin with one of `prefixes`, and for how long each was not used.
+fn entries(cache: &Path, prefixes: &[&str]) -> Result<Vec<(PathBuf, Duration)>> {
+    let mut entries = Vec::new();
     let context = || format!("failed to read {}", cache.display());
     for entry in fs::read_dir(cache).with_context(context)? {
         let lock_path = entry.with_context(context)?.path();
@@ -122,27 +158,34 @@ pub fn prune(cache: &Path, kept: &[&Path], age: Duration) -> Result<Vec<PathBuf>
         else {
             continue;
         };
-        let is_entry = ENTRIES.iter().any(|prefix| {
+        let is_entry = prefixes.iter().any(|prefix| {
             dir.file_name()
                 .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
         });
+        if !is_entry {
+            continue;
+        }
         let used = fs::metadata(&lock_path).and_then(|metadata| metadata.modified());
         let idle = used
             .ok()
             .and_then(|used| used.elapsed().ok())
             .unwrap_or_default();
-        if !is_entry || kept.contains(&dir.as_path()) || idle < age {
-            continue;
-        }
-        if let Some(_lock) = Lock::take_if_free(&lock_path)? {
-            remove(&dir)?;
-            remove(&beside(&dir, PARTIAL))?;
-            fs::remove_file(&lock_path)
-                .with_context(|| format!("failed to remove {}", lock_path.display()))?;
-            removed.push(dir);
-        }
+        entries.push((dir, idle));
     }
-    Ok(removed)
+    Ok(entries)
+}
+
+/// Removes the entry at `dir`, unless another run uses it; says whether it did.
+fn remove_if_free(dir: &Path) -> Result<bool> {
+    let lock_path = beside(dir, LOCK);
+    let Some(_lock) = Lock::take_if_free(&lock_path)? else {
+        return Ok(false);
+    };
+    remove(dir)?;
+    remove(&beside(dir, PARTIAL))?;
+    fs::remove_file(&lock_path)
+        .with_context(|| format!("failed to remove {}", lock_path.display()))?;
+    Ok(true)
 }
 
 /// A half-made entry; dropping it removes what is still there.
@@ -215,6 +258,35 @@ mod tests {
         drop(lock);
         assert_eq!(prune(tmp.path(), &[&kept], Duration::ZERO).unwrap(), [held]);
         assert!(tmp.path().join("packages").exists());
+    }
+
+    #[test]
+    fn only_the_entries_that_were_used_last_are_left_when_there_are_too_many() {
+        let tmp = tempfile::tempdir().unwrap();
+        let progress = Progress::new(true);
+        let [first, second, third, other] = ["warm-a", "warm-b", "warm-c", "linux-d"].map(|name| {
+            let dir = tmp.path().join(name);
+            make(&dir, "test", &progress, |_| Ok(())).unwrap();
+            drop(hold(&dir).unwrap());
+            dir
+        });
+        drop(hold(&first).unwrap());
+        thin(tmp.path(), "warm-", 2).unwrap();
+        let there = [first, second, third, other].map(|dir| dir.exists());
+        assert_eq!(there, [true, false, true, true]);
+    }
+
+    #[test]
+    fn a_disowned_entry_is_made_again() {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = tmp.path().join("warm-a");
+        let progress = Progress::new(true);
+        make(&dir, "test", &progress, |_| Ok(())).unwrap();
+        disown(&dir).unwrap();
+        assert_eq!(state(&dir).unwrap(), Entry::Absent);
+        make(&dir, "test", &progress, |_| Ok(())).unwrap();
+        assert_eq!(state(&dir).unwrap(), Entry::Whole);
+        drop(disown(&tmp.path().join("none")).unwrap_err());
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub enum Command {
     /// Boot, load the module, run the experiments and print the report.
     #[command(after_help = RUN_BOOTS)]
     Run(Run),
+    /// After each change of the driver or the experiments, build, restore a booted machine, run and report.
+    #[command(after_help = WATCH_NOTES)]
+    Watch(Watch),
     /// Run a static program in the guest, with the module loaded; its output and status come through.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
@@ -75,6 +78,8 @@ pub enum Command {
     /// Use the driver in random and hostile ways, and find that it keeps its promises.
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
+    /// Measure warm starts: from an edit of the driver to a verdict, and from a restore to insmod.
+    Bench(Bench),
     /// Try the tests of the driver, and the claims about it, on drivers that are wrong, and say who noticed.
     #[command(after_help = MUTANTS)]
     Mutants(Mutants),
@@ -91,6 +96,11 @@ const MUTANTS: &str = "\
 Prints the table of docs/mutants.md. The status is 0 if each mutant was noticed, and 1 if one was not, or if no
 boot of it has said anything about the driver. As many guests run at once as there are processors. --write keeps
 what is known after each mutant: name the others to go on.";
+
+const WATCH_NOTES: &str = "\
+A machine that has booted is saved once, in the cache, and restored for each run; it then gets the module
+that was just built. What it is saved for is in the name of the saved one: kernel, QEMU, init, this boot of
+the host. Where nothing can be restored, the guest boots, and the reason is said. Ctrl-C ends.";
 
 const EXEC_EXAMPLES: &str = "\
 Examples:
@@ -268,6 +278,10 @@ pub struct Run {
     /// Say of every claim what was said, seen and concluded, as is done where claims are named.
     #[arg(long)]
     pub details: bool,
+    /// Restore a machine that was saved after its boot, instead of booting. Of all claims, those that take a
+    /// disk or an earlier boot are skipped then.
+    #[arg(long)]
+    pub warm: bool,
     /// Fail if a claim is skipped, unless it is one of these.
     #[arg(long, value_name = "none|CLAIM,...", value_delimiter = ',')]
     pub may_skip: Option<Vec<String>>,
@@ -294,6 +308,9 @@ pub struct Exec {
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,
+    /// Restore a machine that was saved after its boot, instead of booting.
+    #[arg(long)]
+    pub warm: bool,
     /// Write how the program ended to this file: `exited N`, `signaled N` or `lab failed`.
     #[arg(long, value_name = "FILE")]
     pub status: Option<PathBuf>,
@@ -320,6 +337,40 @@ pub struct Shell {
     /// A parameter for the module, such as `pages=4`; may be repeated.
     #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
     pub insmod_args: Vec<String>,
+    /// Restore a machine that was saved after its boot, instead of booting.
+    #[arg(long)]
+    pub warm: bool,
+}
+
+/// `lab watch`.
+#[derive(Clone, Debug, Args)]
+pub struct Watch {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// The claims to judge after each change; all that a warm start can do, if none is named.
+    #[arg(value_name = "CLAIM")]
+    pub claims: Vec<String>,
+    /// Say of every claim what was said, seen and concluded, as is done where claims are named.
+    #[arg(long)]
+    pub details: bool,
+}
+
+/// `lab bench`.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How often the driver is edited.
+    #[arg(long, default_value_t = 10)]
+    pub edits: usize,
+    /// How often a machine is restored.
+    #[arg(long, default_value_t = 100)]
+    pub restores: usize,
 }
 
 /// `lab check`.

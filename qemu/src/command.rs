@@ -259,6 +259,13 @@ impl HostCommand {
 #[error("gave up to {0}, because something else failed")]
 pub struct Cancelled(String);
 
+impl Cancelled {
+    /// Nothing came of it; `purpose` completes the sentence "gave up to ...".
+    pub(crate) fn to(purpose: &str) -> Self {
+        Self(purpose.to_owned())
+    }
+}
+
 /// Where `program` is found, as execvp(3) looks for it.
 #[must_use]
 pub fn find_program(program: impl AsRef<OsStr>) -> Option<PathBuf> {

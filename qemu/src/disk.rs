@@ -1,14 +1,15 @@
 //! A disk of a guest: its name, and the bytes that it holds.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use rustix::fs::{MemfdFlags, SeekFrom as SeekTo, memfd_create, seek};
-use rustix::io::Errno;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::sparse;
 
 /// Which disk it is. The guest finds it by its serial number, `/sys/block/*/device/serial`: the kernel
 /// gives `nvme0n1` to the controller that answers first.
@@ -53,7 +54,7 @@ impl Disk {
     pub fn copy_of(image: &Path, name: Name) -> Result<Self> {
         let copy = || {
             let content = File::from(memfd_create(name.serial(), MemfdFlags::CLOEXEC)?);
-            copy_sparsely(&mut File::open(image)?, &content)?;
+            sparse::copy(&File::open(image)?, &content)?;
             Ok::<_, io::Error>(content)
         };
         let content = copy().with_context(|| format!("failed to copy {}", image.display()))?;
@@ -73,30 +74,9 @@ impl Disk {
     }
 }
 
-/// Copies what `from` holds to an empty file, and leaves its holes out.
-fn copy_sparsely(from: &mut File, mut to: &File) -> io::Result<()> {
-    let len = from.metadata()?.len();
-    to.set_len(len)?;
-    let mut at = 0;
-    while at < len {
-        let data = match seek(&*from, SeekTo::Data(at)) {
-            // Nothing but a hole follows (lseek(2)).
-            Err(Errno::NXIO) => break,
-            data => data?,
-        };
-        at = seek(&*from, SeekTo::Hole(data))?;
-        from.seek(SeekFrom::Start(data))?;
-        to.seek(SeekFrom::Start(data))?;
-        let mut piece = from.take(at - data);
-        let mut bytes = Vec::new();
-        piece.read_to_end(&mut bytes)?;
-        to.write_all(&bytes)?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek, SeekFrom};
     use std::os::unix::fs::{FileExt, MetadataExt};
 
     use super::*;

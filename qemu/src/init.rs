@@ -3,9 +3,11 @@
 //! It follows an [`Order`] and judges nothing: what it sees goes to the host as [`Event`]s. Whatever it
 //! fails at is an event and a line on the console, and then the guest powers off.
 
+mod archive;
 mod children;
 mod memory;
 mod mounts;
+mod order;
 mod ports;
 mod programs;
 mod shell;
@@ -21,7 +23,7 @@ use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module}
 use nix::sys::reboot::{RebootMode, reboot};
 
 use crate::console::INIT_FAILED;
-use crate::job::{Ending, Event, Job, Module, ORDER_PATH, Order, Refusal, Work};
+use crate::job::{Ending, Event, Job, Module, Order, Refusal, Work};
 use children::Children;
 use ports::{Control, Ports};
 
@@ -66,9 +68,7 @@ fn work() -> Result<()> {
 }
 
 fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
-    let text = fs::read(ORDER_PATH).with_context(|| format!("failed to read {ORDER_PATH}"))?;
-    let order: Order =
-        serde_json::from_slice(&text).with_context(|| format!("failed to parse {ORDER_PATH}"))?;
+    let order = order::take(control)?;
     let children = Children::adopt()?;
     control.say(&ready()?)?;
     let Order {

@@ -38,6 +38,21 @@ echo "mmapdemo run tries the claims, mmapdemo list names them, dmesg shows the k
 echo "exit, or Ctrl-D, powers off; Ctrl-] ends the guest at once, even one that hangs."
 "#;
 
+/// Files of the base archive, and what is in them.
+const TEXTS: [(&str, &str); 5] = [
+    ("/etc/passwd", PASSWD),
+    ("/etc/group", GROUP),
+    ("/etc/profile", PROFILE),
+    ("/etc/hostname", "guest\n"),
+    ("/etc/hosts", "127.0.0.1 localhost\n"),
+];
+
+/// Everything that goes into the base archive of any guest, whatever its programs are.
+#[must_use]
+pub fn fixed_part() -> String {
+    format!("{DIRECTORIES:?} {TEXTS:?}")
+}
+
 /// A file of the guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestFile {
@@ -113,13 +128,7 @@ pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
     if let Some(mmapdemo) = programs.mmapdemo {
         archive.file(&GuestFile::copy(mmapdemo, "/bin/mmapdemo", 0o755))?;
     }
-    for (path, text) in [
-        ("/etc/passwd", PASSWD),
-        ("/etc/group", GROUP),
-        ("/etc/profile", PROFILE),
-        ("/etc/hostname", "guest\n"),
-        ("/etc/hosts", "127.0.0.1 localhost\n"),
-    ] {
+    for (path, text) in TEXTS {
         archive.file(&GuestFile::data(path, text))?;
     }
     archive.finish()?;

@@ -2,16 +2,25 @@
 //!
 //! The host writes an [`Order`] to [`ORDER_PATH`] of the initramfs; `init` answers with one [`Event`] per
 //! line on the port [`CONTROL_PORT`], and listens there for [`Command`]s. All three are JSON.
+//!
+//! A guest whose initramfs has [`AWAIT_PATH`] is to be saved, and gets its order later: it says
+//! [`Event::Awaiting`], and goes on in each machine that is restored, where the host says
+//! [`Command::Wake`], then [`Command::Unpack`] with an archive of what a guest that boots would have found
+//! in its initramfs, the order among it.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 /// Where `init` finds its [`Order`].
 pub const ORDER_PATH: &str = "/lab/order.json";
+
+/// The file that has `init` wait for its order, in a guest that is to be saved.
+pub const AWAIT_PATH: &str = "/lab/await";
 
 /// Where the initramfs keeps the module.
 pub const MODULE_PATH: &str = "/root/mmapdemo.ko";
@@ -161,6 +170,19 @@ pub struct WindowSize {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Command {
+    /// The machine was restored: its clock stands at the time when it was saved, and its random numbers
+    /// are those of every other machine that is restored from the same file.
+    Wake {
+        /// The time now, since 1970.
+        now: Duration,
+        /// Bytes that nobody else has.
+        seed: Vec<u8>,
+    },
+    /// An archive follows, in the format of an initramfs: it belongs in the root directory.
+    Unpack {
+        /// Its length in bytes.
+        len: usize,
+    },
     /// The host's terminal has a new size.
     Resize(WindowSize),
     /// Everything arrived: power off.
@@ -171,6 +193,13 @@ pub enum Command {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Event {
+    /// The guest is set up, but for an order: it can be saved now.
+    Awaiting {
+        /// `/proc/sys/kernel/tainted`.
+        taint: u64,
+    },
+    /// A guest that was restored has set its clock, and has random numbers of its own.
+    Awake,
     /// The guest is set up; the job begins.
     Ready {
         /// `uname -r`.

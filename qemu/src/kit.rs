@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -76,12 +77,12 @@ const BYTES: u64 = 150_000_000;
 const RECIPE: &str = "kit 1";
 
 /// A kit that is there, whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Kit {
     dir: PathBuf,
     /// Keeps other runs from removing it.
     #[expect(dead_code, reason = "held for its Drop")]
-    held: Lock,
+    held: Arc<Lock>,
 }
 
 /// What the archive held when it was asked.
@@ -146,7 +147,7 @@ impl Kit {
     }
 
     fn hold(dir: PathBuf) -> Result<Self> {
-        let held = cache::hold(&dir)?;
+        let held = Arc::new(cache::hold(&dir)?);
         Ok(Self { dir, held })
     }
 }

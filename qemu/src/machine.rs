@@ -56,8 +56,14 @@ pub const INITRAMFS_FD: RawFd = FIRST_CHANNEL_FD + Channel::Terminal as RawFd + 
 
 const FIRST_CHANNEL_FD: RawFd = CONSOLE_FD + 1;
 
+/// The descriptor under which QEMU finds the file that is the guest's memory, if that is to be saved or was.
+pub const MEMORY_FD: RawFd = INITRAMFS_FD + 1;
+
+/// The descriptor under which QEMU finds the file with the state of everything else.
+pub const STATE_FD: RawFd = MEMORY_FD + 1;
+
 /// The descriptor under which QEMU finds the first disk; those of the others follow.
-pub const DISKS_FD: RawFd = INITRAMFS_FD + 1;
+pub const DISKS_FD: RawFd = STATE_FD + 1;
 
 /// What the guest's clocks follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +95,17 @@ impl Hardware {
         nr_cpus: 2,
         clock: Clock::Host,
     };
+}
+
+/// How a machine begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Birth {
+    /// It boots.
+    Boot,
+    /// It boots, and its memory is a file, so that it can be saved without copying that.
+    BootToSave,
+    /// It goes on where a machine was saved, and changes nothing of the file that is that one's memory.
+    Restore,
 }
 
 /// Everything about the guest that its software does not decide.
@@ -175,10 +192,18 @@ impl Machine {
     /// QEMU's arguments for booting this machine with the initramfs under [`INITRAMFS_FD`].
     #[must_use]
     pub fn args(&self) -> Vec<OsString> {
+        self.args_for(Birth::Boot)
+    }
+
+    /// QEMU's arguments for a machine that begins like that. A restored one takes the same as the one that
+    /// was saved, but for what only boots read.
+    #[must_use]
+    pub fn args_for(&self, birth: Birth) -> Vec<OsString> {
         let mut args = Args::default();
+        self.memory(birth, &mut args);
         self.board(&mut args);
         self.processors(&mut args);
-        self.software(&mut args);
+        self.software(birth, &mut args);
         channels(&mut args);
         self.disks(&mut args);
         args.0
@@ -186,14 +211,32 @@ impl Machine {
 
     /// A PC without the devices, the configuration files and the window that QEMU would add by itself.
     fn board(&self, args: &mut Args) {
-        // Not microvm: it is no faster here, and QEMU 7.2's hangs with ACPI on.
-        args.option("-M", "pc");
         args.option("-m", &format!("{}M", self.hardware.memory_mib));
         args.flag("-nodefaults");
         args.flag("-no-user-config");
         args.option("-display", "none");
         // A panic reboots at once (`panic=-1`), and this turns a reboot into QEMU's end.
         args.flag("-no-reboot");
+    }
+
+    fn memory(&self, birth: Birth, args: &mut Args) {
+        // Not microvm: it is no faster here, and QEMU 7.2's hangs with ACPI on.
+        let board = "pc";
+        let access = match birth {
+            Birth::Boot => return args.option("-M", board),
+            // What the guest writes is in the file: `x-ignore-shared` then has nothing of it to save.
+            Birth::BootToSave => "share=on",
+            // A page that the guest writes becomes its own copy; others may read the file meanwhile.
+            Birth::Restore => "share=off,readonly=on,rom=off",
+        };
+        let size = self.hardware.memory_mib;
+        let file = format!("size={size}M,mem-path=/proc/self/fd/{MEMORY_FD},{access}");
+        args.option("-object", &format!("memory-backend-file,id=memory,{file}"));
+        args.option("-M", &format!("{board},memory-backend=memory"));
+        if birth == Birth::Restore {
+            // From where, the monitor is told.
+            args.option("-incoming", "defer");
+        }
     }
 
     fn processors(&self, args: &mut Args) {
@@ -222,9 +265,11 @@ impl Machine {
 
     /// The ELF `vmlinux` enters by PVH (`Documentation/arch/x86/boot.rst` leads there): no decompression
     /// in the guest, which is most of a second under TCG.
-    fn software(&self, args: &mut Args) {
+    fn software(&self, birth: Birth, args: &mut Args) {
         args.path("-kernel", &self.kernel);
-        args.option("-initrd", &format!("/proc/self/fd/{INITRAMFS_FD}"));
+        if birth != Birth::Restore {
+            args.option("-initrd", &format!("/proc/self/fd/{INITRAMFS_FD}"));
+        }
         args.option("-append", &self.cmdline());
     }
 

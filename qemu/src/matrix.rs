@@ -124,7 +124,13 @@ fn end(outcome: &Outcome) -> Result<Option<String>, String> {
             phase: Phase::Load | Phase::Program(_) | Phase::Unload,
         } => Ok(Some(outcome.to_string())),
         Outcome::TimedOut {
-            phase: Phase::Start | Phase::Boot | Phase::Drain | Phase::PowerOff,
+            phase:
+                Phase::Start
+                | Phase::Boot
+                | Phase::Restore
+                | Phase::HandOver
+                | Phase::Drain
+                | Phase::PowerOff,
         }
         | Outcome::NotStarted { .. }
         | Outcome::NotCut

@@ -219,7 +219,9 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
     let booted = seen
         .events
         .iter()
-        .any(|event| matches!(event, Event::Ready { .. }));
+        .any(|event| matches!(event, Event::Ready { .. }))
+        // A guest that was restored booted long ago.
+        || phase == Phase::HandOver;
     if let Some(death) = console::death(seen.console) {
         return Some(match death {
             Death::Panic(line) | Death::Oops(line) if !booted => {

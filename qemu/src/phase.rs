@@ -12,6 +12,10 @@ pub enum Phase {
     Start,
     /// The kernel to boot, and `init` to be ready.
     Boot,
+    /// A machine that was saved to go on.
+    Restore,
+    /// A machine that was restored to take its order, and `init` to be ready.
+    HandOver,
     /// The module to be loaded.
     Load,
     /// A program to end; counted from 0.
@@ -29,6 +33,8 @@ impl fmt::Display for Phase {
         match self {
             Self::Start => f.write_str("QEMU's start"),
             Self::Boot => f.write_str("boot"),
+            Self::Restore => f.write_str("the restore"),
+            Self::HandOver => f.write_str("the hand-over of the order"),
             Self::Load => f.write_str("insmod"),
             Self::Program(index) => write!(f, "program {}", index + 1),
             Self::Unload => f.write_str("rmmod"),
@@ -45,6 +51,10 @@ pub struct Deadlines {
     pub start: Duration,
     /// [`Phase::Boot`].
     pub boot: Duration,
+    /// [`Phase::Restore`].
+    pub restore: Duration,
+    /// [`Phase::HandOver`].
+    pub hand_over: Duration,
     /// [`Phase::Load`].
     pub load: Duration,
     /// [`Phase::Program`], each; `None` is for ever, as for a shell.
@@ -64,6 +74,8 @@ impl Default for Deadlines {
         Self {
             start: Duration::from_secs(20),
             boot: Duration::from_secs(120),
+            restore: Duration::from_secs(60),
+            hand_over: Duration::from_secs(120),
             load: Duration::from_secs(30),
             program: Some(Duration::from_secs(300)),
             unload: Duration::from_secs(30),
@@ -80,6 +92,8 @@ impl Deadlines {
         match phase {
             Phase::Start => Some(self.start),
             Phase::Boot => Some(self.boot),
+            Phase::Restore => Some(self.restore),
+            Phase::HandOver => Some(self.hand_over),
             Phase::Load => Some(self.load),
             Phase::Program(_) => self.program,
             Phase::Unload => Some(self.unload),
@@ -121,6 +135,13 @@ impl Progress {
         }
     }
 
+    /// The run is in a machine that was restored: since `since`, it waited for that.
+    pub fn restored(&mut self, since: Instant) {
+        self.phase = Phase::Restore;
+        self.since = since;
+        self.enter(Phase::HandOver);
+    }
+
     /// The phase that the run is in.
     #[must_use]
     pub fn phase(&self) -> &Phase {
@@ -159,7 +180,9 @@ impl Progress {
             | Event::NotStarted { program, .. } => self.enter(self.program_or_unload(program + 1)),
             Event::ModuleRefused(_) | Event::Failed { .. } => self.enter(Phase::Unload),
             Event::Down { .. } | Event::AwaitsCut { .. } => self.enter(Phase::Drain),
-            Event::Leftovers { .. }
+            Event::Awaiting { .. }
+            | Event::Awake
+            | Event::Leftovers { .. }
             | Event::Unaccounted { .. }
             | Event::ModuleUnloaded
             | Event::UnloadRefused(_)

@@ -16,14 +16,14 @@ use crate::machine::{Clock, Hardware};
 use crate::phase::Deadlines;
 use crate::programs::has_interpreter;
 use crate::report::Report;
-use crate::session::{self, Guest, Streams};
+use crate::session::{self, Guest, Refused, Streams};
+use crate::warm::Start;
 use crate::workshop::{Built, Workshop};
 
 /// How long a program may take, if nobody says otherwise: ten times what all claims need on a slow machine.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Everything about a guest that stages decide differently.
-#[derive(Debug)]
 pub struct Plan<'a> {
     /// Its kernel, its module and its programs.
     pub built: &'a Built,
@@ -45,6 +45,8 @@ pub struct Plan<'a> {
     pub files: Vec<GuestFile>,
     /// Its disks.
     pub disks: Vec<Disk>,
+    /// Whether it boots, or was restored already.
+    pub start: Start,
 }
 
 /// What tells a guest from that of the main boot.
@@ -72,6 +74,7 @@ impl<'a> Plan<'a> {
             archives: Vec::new(),
             files: vec![module],
             disks: Vec::new(),
+            start: Start::Cold,
         }
     }
 
@@ -147,25 +150,27 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Boots the guest, and sees it through; keeps its logs below `target/`.
+    /// Boots the guest, unless it was restored, and sees it through; keeps its logs below `target/`.
     ///
     /// # Errors
     ///
     /// When it cannot be made or started.
     pub fn boot(self, workshop: &Workshop<'_>, streams: Streams) -> Result<Report> {
-        let hardware = self.earlier.map_or(Hardware::USUAL, |boot| boot.hardware);
-        let target = &self.built.target;
-        let what = self.label.as_ref().map(|label| label.what.as_str());
-        let mut machine = workshop.machine(target, self.accel, hardware, what)?;
-        machine.disks = self.disks;
-        let mut archives = vec![workshop.base_archive(self.built)?];
-        archives.extend(self.archives);
+        let (built, label) = (self.built, self.label.clone());
+        let began = Instant::now();
+        let report = self.run(workshop, streams)?;
+        let name = label.as_ref().map(|label| label.name.as_str());
+        workshop.keep(&built.target, &report, began, name)?;
+        Ok(report)
+    }
+
+    fn run(mut self, workshop: &Workshop<'_>, streams: Streams) -> Result<Report> {
         let guest = Guest {
-            archives,
-            files: self.files,
+            archives: Vec::new(),
+            files: std::mem::take(&mut self.files),
             job: Job {
                 module: Some(Module::mmapdemo(self.insmod_args.join(" "))),
-                work: self.work,
+                work: self.work.clone(),
                 ending: self.earlier.map_or(Ending::PowerOff, |boot| boot.ending),
             },
             allowed: allowed::complaints()?,
@@ -174,11 +179,45 @@ impl<'a> Plan<'a> {
             program: self.timeout,
             ..Deadlines::default()
         };
-        let began = Instant::now();
-        let report = session::run(&machine, &guest, streams, &deadlines)?;
-        let name = self.label.as_ref().map(|label| label.name.as_str());
-        workshop.keep(target, &report, began, name)?;
-        Ok(report)
+        let (why, streams) = match std::mem::take(&mut self.start) {
+            Start::Cold => return self.boot_cold(workshop, guest, streams, &deadlines),
+            Start::Instead(why) => (why, streams),
+            Start::Warm(warm) => {
+                let release = &self.built.target.kernel.release;
+                workshop
+                    .progress
+                    .note(&format!("  restore Linux {release} in QEMU"));
+                match warm.run(&guest, streams, &deadlines)? {
+                    Ok(report) => return Ok(report),
+                    Err(Refused { why, streams }) => {
+                        (format!("what was saved is of no use: {why}"), streams)
+                    }
+                }
+            }
+        };
+        workshop.progress.note(&format!("  cold start: {why}"));
+        self.boot_cold(workshop, guest, streams, &deadlines)
+    }
+
+    fn boot_cold(
+        self,
+        workshop: &Workshop<'_>,
+        mut guest: Guest,
+        streams: Streams,
+        deadlines: &Deadlines,
+    ) -> Result<Report> {
+        let hardware = self.earlier.map_or(Hardware::USUAL, |boot| boot.hardware);
+        let Built {
+            target, programs, ..
+        } = self.built;
+        let what = self.label.as_ref().map(|label| label.what.as_str());
+        let mut machine = workshop.machine(target, self.accel, hardware, what)?;
+        machine.disks = self.disks;
+        guest
+            .archives
+            .push(workshop.base_archive(target, programs)?);
+        guest.archives.extend(self.archives);
+        session::run(&machine, &guest, streams, deadlines)
     }
 }
 

@@ -80,20 +80,24 @@ impl Programs {
             "init",
         ];
         let artifacts = cargo(layout, "build the guest's programs", &args, stop)?;
-        let find = |name: &str| {
-            let mut paths = artifacts
-                .iter()
-                .filter(|artifact| artifact.target.name == name);
-            let found = paths.find_map(|artifact| artifact.executable.clone());
-            found.ok_or_else(|| anyhow!("cargo build named no program {name}"))
-        };
-        let programs = Self {
-            init: find("init")?,
-            mmapdemo: find("mmapdemo")?,
-        };
-        require_static(&programs.init)?;
-        require_static(&programs.mmapdemo)?;
-        Ok(programs)
+        Ok(Self {
+            init: program(&artifacts, "init")?,
+            mmapdemo: program(&artifacts, "mmapdemo")?,
+        })
+    }
+
+    /// Builds `mmapdemo` again, and keeps `init`: that goes with the lab that runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`].
+    pub fn build_experiments(&mut self, layout: &Layout, stop: &Stop) -> Result<()> {
+        // Of both packages, as above: what is selected decides which features of dependencies are built.
+        let packages = ["--package", "mmapdemo", "--package", "lab"];
+        let args = [&["build"][..], &packages, &["--bin", "mmapdemo"]].concat();
+        let artifacts = cargo(layout, "build the experiments", &args, stop)?;
+        self.mmapdemo = program(&artifacts, "mmapdemo")?;
+        Ok(())
     }
 }
 
@@ -140,6 +144,17 @@ impl TestProgram {
         }
         Ok(programs)
     }
+}
+
+/// The static program of this name that cargo built.
+fn program(artifacts: &[Artifact], name: &str) -> Result<PathBuf> {
+    let mut named = artifacts
+        .iter()
+        .filter(|artifact| artifact.target.name == name);
+    let path = named.find_map(|artifact| artifact.executable.clone());
+    let path = path.ok_or_else(|| anyhow!("cargo build named no program {name}"))?;
+    require_static(&path)?;
+    Ok(path)
 }
 
 /// The test targets that only exist with [`VM_FEATURE`]: all others run on the host.

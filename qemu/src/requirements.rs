@@ -6,7 +6,7 @@ use crate::boot::{self, Boot, EARLIER};
 use crate::cli::Extras;
 
 /// What the host has to set up.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Requirements {
     /// The boots that come before the main one.
     pub boots: Vec<&'static Boot>,
@@ -44,6 +44,25 @@ impl Requirements {
         })
     }
 
+    /// Whether a machine that was saved can do it: it was, before anything was on its disks, and at no
+    /// earlier boot's end.
+    #[must_use]
+    pub fn fits_a_restored_machine(&self) -> bool {
+        self.boots.is_empty() && !self.extras.disk
+    }
+
+    /// The part that a machine that was saved can do.
+    #[must_use]
+    pub fn of_a_restored_machine(&self) -> Self {
+        Self {
+            boots: Vec::new(),
+            extras: Extras {
+                disk: false,
+                ..self.extras
+            },
+        }
+    }
+
     /// What of the kit is used, by the main boot or an earlier one.
     #[must_use]
     pub fn of_the_kit(&self) -> Extras {
@@ -64,6 +83,17 @@ mod tests {
         let small = Requirements::parse("device\ntwo-cpus\ntools\n").unwrap();
         assert!(small.boots.is_empty() && small.extras.tools && !small.extras.disk);
         assert!(!small.of_the_kit().disk);
+    }
+
+    #[test]
+    fn a_restored_machine_has_no_disk_and_no_past() {
+        let parse = |text| Requirements::parse(text).unwrap();
+        for other in ["disk\ntools\n", "boot counting\ntools\n"] {
+            assert!(!parse(other).fits_a_restored_machine());
+            let part = parse(other).of_a_restored_machine();
+            assert!(part.fits_a_restored_machine() && part.extras.tools);
+        }
+        assert!(parse("device\ntools\n").fits_a_restored_machine());
     }
 
     #[test]

@@ -25,6 +25,16 @@ pub fn seal(dir: &Path) -> Result<()> {
     fs::write(&path, listing).with_context(|| format!("failed to write {}", path.display()))
 }
 
+/// Removes the seal from a directory.
+///
+/// # Errors
+///
+/// When there is none, or it cannot be removed.
+pub fn remove(dir: &Path) -> Result<()> {
+    let path = dir.join(SEAL);
+    fs::remove_file(&path).with_context(|| format!("failed to remove {}", path.display()))
+}
+
 /// What the check of a sealed directory found.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Check {

@@ -2,9 +2,11 @@
 
 mod front;
 mod heard;
+mod listener;
+mod resting;
+mod save;
 mod watch;
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -21,6 +23,9 @@ use crate::output::Sink;
 use crate::phase::Deadlines;
 use crate::report::{ProgramReport, Report};
 use crate::vm::Vm;
+use listener::Listener;
+pub use resting::{Refused, Resting, resume};
+pub use save::save;
 use watch::{Seen, Watch};
 
 /// What runs in the machine.
@@ -75,17 +80,20 @@ pub fn run(
         job: guest.job.clone(),
         mark: mark::random_name().context("failed to make a mark")?,
     };
-    let initramfs = initramfs(guest, &order)?;
-    let vm = Vm::start(machine, initramfs)?;
-    let seen = Watch::new(vm, &order, streams, deadlines)?.until_the_end()?;
+    let initramfs = initramfs::assemble(&guest.archives, &guest.own_files(&order)?)?;
+    let listener = Listener::new(Vm::start(machine, initramfs)?, &order.mark)?;
+    let seen = Watch::new(listener, &order, streams, deadlines)?.until_the_end()?;
     Ok(report(guest, seen))
 }
 
-fn initramfs(guest: &Guest, order: &Order) -> Result<File> {
-    let mut files = guest.files.clone();
-    let text = serde_json::to_vec_pretty(order).context("failed to write the order as JSON")?;
-    files.push(GuestFile::data(ORDER_PATH, text));
-    initramfs::assemble(&guest.archives, &files)
+impl Guest {
+    /// What no other guest has, its order among it.
+    fn own_files(&self, order: &Order) -> Result<Vec<GuestFile>> {
+        let mut files = self.files.clone();
+        let text = serde_json::to_vec_pretty(order).context("failed to write the order as JSON")?;
+        files.push(GuestFile::data(ORDER_PATH, text));
+        Ok(files)
+    }
 }
 
 fn report(guest: &Guest, seen: Seen) -> Report {

@@ -1,5 +1,6 @@
 //! What each subcommand does, in terms of the artefacts that [`crate::workshop`] makes.
 
+mod bench;
 mod doctor;
 mod earlier;
 mod exec;
@@ -9,18 +10,22 @@ mod run;
 mod shell;
 mod stress;
 mod test;
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{Check, Cli, Command};
+use crate::cli::{AccelChoice, Check, Cli, Command, Furnishing, KernelArgs};
 use crate::exit_code::ExitCode as Code;
 use crate::failure::Failure;
+use crate::kit::Kit;
 use crate::prepare;
+use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::workshop::Workshop;
+use crate::warm::Start;
+use crate::workshop::{Built, TargetSoon, Workshop};
 
 /// Runs the subcommand, and returns the exit status.
 ///
@@ -52,10 +57,35 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
         Command::Check(args) => check(&workshop, args).map(Into::into),
         Command::Clean => clean(&workshop).map(Into::into),
+        Command::Watch(args) => watch::watch(&workshop, args).map(Into::into),
+        Command::Bench(args) => bench::bench(&workshop, args).map(Into::into),
         Command::Mutants(args) => mutants::mutants(&workshop, args).map(Into::into),
         Command::Test(args) => test::test(&workshop, args).map(Into::into),
         Command::Stress(args) => stress::stress(&workshop, args).map(Into::into),
     }
+}
+
+/// Builds, and meanwhile has a guest with this furniture begin: restored, if it was asked for and can be.
+fn furnished(
+    workshop: &Workshop<'_>,
+    kernel: &KernelArgs,
+    (accel, furnishing, warm): (AccelChoice, &Furnishing, bool),
+) -> Result<(Built, Option<Kit>, Start)> {
+    let wanted = furnishing.of_the_kit();
+    let meanwhile = |programs: &Programs, target: &TargetSoon| {
+        let kit = workshop.kit_for(wanted, kernel)?;
+        let start = match furnishing.boot.filter(|_| warm) {
+            _ if !warm => Start::Cold,
+            Some(boot) => Start::Instead(format!("the boot {} is another machine", boot.name)),
+            None => {
+                let extras = (kit.as_ref(), wanted);
+                Start::warm(workshop, &target.wait()?, programs, accel, extras)?
+            }
+        };
+        Ok((kit, start))
+    };
+    let (built, (kit, start)) = workshop.build_meanwhile(kernel, meanwhile)?;
+    Ok((built, kit, start))
 }
 
 /// `lab check`.

@@ -1,6 +1,8 @@
 //! The workshop: where one run of the lab gets each of its artefacts from.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -8,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::accel;
 use crate::cache;
 use crate::cli::{AccelChoice, Extras, Kernel, KernelArgs};
+use crate::command::Cancelled;
 use crate::host;
 use crate::initramfs::{self, BasePrograms};
 use crate::kernel::KernelTree;
@@ -38,7 +41,7 @@ pub struct Workshop<'a> {
 }
 
 /// A kernel, and the toolchain for it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     /// The toolchain and QEMU.
     pub sysroot: Sysroot,
@@ -46,7 +49,24 @@ pub struct Target {
     pub kernel: KernelTree,
     /// Keeps other runs from removing the two.
     #[expect(dead_code, reason = "held for its Drop")]
-    held: Vec<Lock>,
+    held: Arc<Vec<Lock>>,
+}
+
+/// A kernel and a toolchain that are still being prepared.
+#[derive(Debug)]
+pub struct TargetSoon(Receiver<Target>);
+
+impl TargetSoon {
+    /// Waits until they are there.
+    ///
+    /// # Errors
+    ///
+    /// When they will never be.
+    pub fn wait(&self) -> Result<Target> {
+        self.0
+            .recv()
+            .map_err(|_| Cancelled::to("wait for the kernel").into())
+    }
 }
 
 /// Everything that a guest is made of.
@@ -75,6 +95,19 @@ impl<'a> Workshop<'a> {
         })
     }
 
+    /// The same, in which nothing was told to stop yet.
+    ///
+    /// # Errors
+    ///
+    /// When no descriptor is left.
+    pub fn again(&self) -> Result<Self> {
+        Ok(Self {
+            layout: self.layout.clone(),
+            progress: self.progress,
+            stop: Stop::new().context("failed to make a pipe")?,
+        })
+    }
+
     /// Prepares the kernel and the toolchain, as far as they are not there.
     ///
     /// # Errors
@@ -96,7 +129,7 @@ impl<'a> Workshop<'a> {
         if let Some(dir) = own {
             let sysroot = prepare::toolchain(&self.layout, &request, self.progress, &self.stop)?;
             let kernel = own_kernel::describe(dir, &sysroot, &self.stop)?;
-            let held = vec![cache::hold(&sysroot.root)?];
+            let held = Arc::new(vec![cache::hold(&sysroot.root)?]);
             return Ok(Target {
                 sysroot,
                 kernel,
@@ -104,10 +137,10 @@ impl<'a> Workshop<'a> {
             });
         }
         let prepared = prepare::prepare(&self.layout, &request, self.progress, &self.stop)?;
-        let held = vec![
+        let held = Arc::new(vec![
             cache::hold(&prepared.sysroot.root)?,
             cache::hold(&prepared.kernel.dir)?,
-        ];
+        ]);
         Ok(Target {
             sysroot: prepared.sysroot,
             kernel: prepared.kernel.tree(),
@@ -145,19 +178,36 @@ impl<'a> Workshop<'a> {
         args: &KernelArgs,
         then: impl FnOnce(&Programs) -> Result<T> + Send,
     ) -> Result<(Built, T)> {
+        self.build_meanwhile(args, |programs, _| then(programs))
+    }
+
+    /// As [`Self::build_and`]; `meanwhile` can wait for the kernel, and goes on while the module is built.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::build`] and `meanwhile`.
+    pub fn build_meanwhile<T: Send>(
+        &self,
+        args: &KernelArgs,
+        meanwhile: impl FnOnce(&Programs, &TargetSoon) -> Result<T> + Send,
+    ) -> Result<(Built, T)> {
         self.layout.make_cache()?;
         host::complete(self.progress, &self.stop)?;
+        let (there, soon) = mpsc::channel();
+        let soon = TargetSoon(soon);
         let (kernel_side, (programs, done)) = parallel::both(
-            || {
+            move || {
                 let target = self.prepare(args, false)?;
+                // Whoever waited for it may have given up.
+                let _ = there.send(target.clone());
                 let module = self.builder(&target).build(self.progress, &self.stop)?;
                 Ok((target, module))
             },
-            || {
+            move || {
                 let stage = self.progress.stage("build the guest's programs");
                 let programs = Programs::build(&self.layout, &self.stop)?;
                 stage.done();
-                let done = then(&programs)?;
+                let done = meanwhile(&programs, &soon)?;
                 Ok((programs, done))
             },
             &self.stop,
@@ -204,14 +254,29 @@ impl<'a> Workshop<'a> {
         hardware: Hardware,
         what: Option<&str>,
     ) -> Result<Machine> {
-        let qemu = target.sysroot.qemu();
-        let choice = accel::choose(accel.into(), &qemu, &self.layout.accel_answer())?;
+        let machine = self.machine_for(target, accel, hardware)?;
         let release = &target.kernel.release;
         let what = what.map_or_else(String::new, |what| format!(", {what}"));
         self.progress.note(&format!(
             "  boot Linux {release} in QEMU, by {}{what}",
-            choice.accel
+            machine.accel
         ));
+        Ok(machine)
+    }
+
+    /// As [`Self::machine`], without a word: nothing boots yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::machine`].
+    pub fn machine_for(
+        &self,
+        target: &Target,
+        accel: AccelChoice,
+        hardware: Hardware,
+    ) -> Result<Machine> {
+        let qemu = target.sysroot.qemu();
+        let choice = accel::choose(accel.into(), &qemu, &self.layout.accel_answer())?;
         Ok(Machine {
             qemu,
             kernel: target.kernel.image.clone(),
@@ -227,16 +292,16 @@ impl<'a> Workshop<'a> {
     /// # Errors
     ///
     /// When a program cannot be read, or the disk is full.
-    pub fn base_archive(&self, built: &Built) -> Result<PathBuf> {
-        let dir = self.layout.build(&built.target.kernel.release);
+    pub fn base_archive(&self, target: &Target, programs: &Programs) -> Result<PathBuf> {
+        let dir = self.layout.build(&target.kernel.release);
         std::fs::create_dir_all(&dir)
             .with_context(|| format!("failed to make {}", dir.display()))?;
         let path = dir.join("base.cpio");
-        let busybox = built.target.sysroot.path("usr/bin/busybox");
+        let busybox = target.sysroot.path("usr/bin/busybox");
         let programs = BasePrograms {
-            init: &built.programs.init,
+            init: &programs.init,
             busybox: &busybox,
-            mmapdemo: Some(&built.programs.mmapdemo),
+            mmapdemo: Some(&programs.mmapdemo),
         };
         initramfs::write_base(&programs, &path)?;
         Ok(path)

@@ -175,6 +175,36 @@ impl Control {
 
     /// Reads once, and returns the commands that are complete by now.
     pub(super) fn commands(&mut self) -> Result<Vec<Command>> {
+        self.read()?;
+        let mut commands = Vec::new();
+        while let Some(command) = self.take_command()? {
+            commands.push(command);
+        }
+        Ok(commands)
+    }
+
+    /// Waits for one command.
+    pub(super) fn next(&mut self) -> Result<Command> {
+        loop {
+            if let Some(command) = self.take_command()? {
+                return Ok(command);
+            }
+            self.read()?;
+        }
+    }
+
+    /// Waits for `len` bytes that are no commands.
+    pub(super) fn receive(&mut self, len: usize) -> Result<Vec<u8>> {
+        let early = self.unread.len().min(len);
+        let mut bytes: Vec<u8> = self.unread.drain(..early).collect();
+        bytes.resize(len, 0);
+        let missing = &mut bytes[early..];
+        let received = self.port.read_exact(missing);
+        received.with_context(|| format!("failed to receive {len} bytes from the host"))?;
+        Ok(bytes)
+    }
+
+    fn read(&mut self) -> Result<()> {
         let mut chunk = [0; 4096];
         let len = self
             .port
@@ -184,18 +214,22 @@ impl Control {
             bail!("failed to listen to the host: it closed the port");
         }
         self.unread.extend_from_slice(&chunk[..len]);
-        let mut commands = Vec::new();
-        while let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') {
-            let line: Vec<u8> = self.unread.drain(..=end).collect();
-            let command = serde_json::from_slice(&line).with_context(|| {
-                format!(
-                    "failed to understand the host's {}",
-                    String::from_utf8_lossy(&line)
-                )
-            })?;
-            commands.push(command);
-        }
-        Ok(commands)
+        Ok(())
+    }
+
+    /// The next command that has arrived in full.
+    fn take_command(&mut self) -> Result<Option<Command>> {
+        let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') else {
+            return Ok(None);
+        };
+        let line: Vec<u8> = self.unread.drain(..=end).collect();
+        let command = serde_json::from_slice(&line).with_context(|| {
+            format!(
+                "failed to understand the host's {}",
+                String::from_utf8_lossy(&line)
+            )
+        })?;
+        Ok(Some(command))
     }
 
     /// Waits until the host has read everything, however long its reader takes.

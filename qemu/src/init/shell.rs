@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Error, Result, bail};
 use rustix::process::{Pid, ioctl_tiocsctty, setsid};
 use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
@@ -44,6 +44,9 @@ pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
         match children.wait_for(pid, control)? {
             Wake::Command(job::Command::Resize(size)) => resize(&terminal, size)?,
             Wake::Command(job::Command::Bye) | Wake::PowerOff => return Ok(()),
+            Wake::Command(command @ (job::Command::Wake { .. } | job::Command::Unpack { .. })) => {
+                bail!("the host said {command:?} to a shell")
+            }
             Wake::Ended(status) => {
                 let code = status.exit_status().unwrap_or_default();
                 return control.say(&Event::Exited { program: 0, code });

@@ -62,6 +62,11 @@ impl Heard {
         }
     }
 
+    /// What QEMU complained about.
+    pub(super) fn complaints(&self) -> String {
+        String::from_utf8_lossy(&self.qemu_stderr).trim().to_owned()
+    }
+
     /// Whether the guest is ready to lose its power.
     pub(super) fn awaits_cut(&self) -> bool {
         matches!(self.events.last(), Some(Event::AwaitsCut { .. }))

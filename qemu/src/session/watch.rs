@@ -1,8 +1,6 @@
 //! Watches a guest from its start to its end, all channels at once.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,16 +9,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Streams;
 use super::front::Front;
-use super::heard::{Heard, Source};
+use super::heard::Heard;
+use super::listener::{Listener, poll_timeout};
 use crate::interrupt;
 use crate::job::{Command, Event, Order, Work};
-use crate::machine::Channel;
 use crate::mark::Piece;
 use crate::outcome::End;
 use crate::phase::{Deadlines, Phase, Progress, Timing};
-use crate::qemu;
-use crate::qmp;
-use crate::vm::Vm;
 
 /// How long a dead guest may take to end QEMU, which `panic=-1` does at once.
 const DEATH_GRACE: Duration = Duration::from_secs(1);
@@ -44,35 +39,26 @@ pub(super) struct Seen {
 
 /// A guest that is being watched.
 pub(super) struct Watch<'a> {
-    vm: Vm,
+    listener: Listener,
     front: Front,
     order: &'a Order,
     deadlines: Deadlines,
     progress: Progress,
-    inlets: Vec<Inlet>,
-    heard: Heard,
     /// When the guest was found dead.
     dead_since: Option<Instant>,
     /// Until when the deadline was put off last, if it was.
     put_off: Option<Instant>,
 }
 
-/// The host's end of a channel, until it ends.
-struct Inlet {
-    source: Source,
-    stream: File,
-    open: bool,
-}
-
 impl<'a> Watch<'a> {
     /// Begins to watch a machine that was just started.
     pub(super) fn new(
-        vm: Vm,
+        listener: Listener,
         order: &'a Order,
         streams: Streams,
         deadlines: &Deadlines,
     ) -> Result<Self> {
-        let front = Front::new(&vm, order, streams)?;
+        let front = Front::new(&listener.vm, order, streams)?;
         let mut deadlines = deadlines.clone();
         let nr_programs = match &order.job.work {
             Work::Programs(programs) => programs.len(),
@@ -81,41 +67,33 @@ impl<'a> Watch<'a> {
                 1
             }
         };
-        let inlets = open_inlets(&vm).context("failed to watch QEMU's channels")?;
         Ok(Self {
-            vm,
+            listener,
             front,
             order,
             deadlines,
             progress: Progress::new(order.job.module.is_some(), nr_programs),
-            inlets,
-            heard: Heard::nothing(&order.mark),
             dead_since: None,
             put_off: None,
         })
     }
 
+    /// This machine was restored; since `since`, the run waited for it.
+    pub(super) fn restored(mut self, since: Instant) -> Self {
+        self.progress.restored(since);
+        self
+    }
+
     /// Watches until the end, whatever it is, and cleans up.
     pub(super) fn until_the_end(mut self) -> Result<Seen> {
-        // A QEMU that failed at once has closed its end; its status tells more than this write.
-        let _ = self.vm.channel(Channel::Monitor).write_all(qmp::HELLO);
         let mut end = loop {
             if let Some(end) = self.step()? {
                 break end;
             }
         };
         let phase = self.progress.phase().clone();
-        let status = match end {
-            End::QemuExited { .. } => self.vm.qemu.wait(),
-            _ => self.vm.qemu.kill(),
-        };
-        let status = status.context("failed to wait for QEMU's end")?;
-        self.read_the_rest();
+        self.listener.close(&mut end)?;
         self.wait_for_readers(&end)?;
-        if let End::QemuExited { failure, reason } = &mut end {
-            *failure = qemu::describe(status);
-            *reason = self.heard.monitor.shutdown().map(str::to_owned);
-        }
         Ok(self.into_seen(end, phase))
     }
 
@@ -130,7 +108,7 @@ impl<'a> Watch<'a> {
         }
         if ready.resized {
             if let Some(command) = self.front.resize() {
-                self.tell(&command);
+                self.listener.tell(&command);
             }
         }
         self.front.rest();
@@ -144,10 +122,10 @@ impl<'a> Watch<'a> {
             }));
         }
         if *self.progress.phase() == Phase::Drain && self.output_complete() {
-            if self.heard.awaits_cut() {
+            if self.listener.heard.awaits_cut() {
                 return Ok(Some(End::PowerCut));
             }
-            self.tell(&Command::Bye);
+            self.listener.tell(&Command::Bye);
             self.progress.enter(Phase::PowerOff);
         }
         Ok(self.overdue())
@@ -155,22 +133,20 @@ impl<'a> Watch<'a> {
 
     /// Waits until a channel has something to read, QEMU ends, a signal comes, or a deadline passes.
     fn wait(&self) -> Result<Ready> {
-        let open: Vec<usize> = (0..self.inlets.len())
-            .filter(|&index| self.inlets[index].open)
-            .collect();
+        let open = self.listener.open();
         let mut fds: Vec<BorrowedFd<'_>> = vec![
             interrupt::fd(),
             self.front.leave(),
-            self.vm.qemu.exited(),
+            self.listener.vm.qemu.exited(),
             self.front.woken(),
         ];
-        fds.extend(open.iter().map(|&index| self.inlets[index].stream.as_fd()));
+        fds.extend(open.iter().map(|(_, fd)| *fd));
         fds.extend(self.front.resized());
         let mut fds: Vec<PollFd<'_>> = fds
             .into_iter()
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
             .collect();
-        match poll(&mut fds, self.timeout()) {
+        match poll(&mut fds, poll_timeout(self.deadline())) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("failed to wait for the guest"),
         }
@@ -184,21 +160,9 @@ impl<'a> Watch<'a> {
                 .into_iter()
                 .zip(rest)
                 .filter(|(_, ready)| **ready)
-                .map(|(index, _)| index)
+                .map(|((index, _), _)| index)
                 .collect(),
         })
-    }
-
-    fn timeout(&self) -> PollTimeout {
-        match self.deadline() {
-            None => PollTimeout::NONE,
-            Some(deadline) => {
-                // A millisecond more, as poll(2) counts in those: waking before the deadline is of no use.
-                let left =
-                    deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            }
-        }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -224,42 +188,22 @@ impl<'a> Watch<'a> {
 
     /// Reads once from a channel that is ready.
     fn read(&mut self, index: usize) -> Result<()> {
-        let mut chunk = [0; 16 * 1024];
-        let inlet = &mut self.inlets[index];
-        let len = match inlet.stream.read(&mut chunk) {
-            Ok(len) => len,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            // A reset is how the channels of a killed QEMU end.
-            Err(_) => 0,
-        };
-        inlet.open = len > 0;
-        let source = inlet.source;
-        let nr_events = self.heard.events.len();
-        self.heard.take(source, &chunk[..len]);
-        if self.heard.monitor.started() && *self.progress.phase() == Phase::Start {
+        let nr_events = self.listener.heard.events.len();
+        self.listener.read(index);
+        let Listener { vm, heard, .. } = &self.listener;
+        if heard.monitor.started() && *self.progress.phase() == Phase::Start {
             self.progress.enter(Phase::Boot);
         }
-        if self.heard.console.death().is_some() {
+        if heard.console.death().is_some() {
             self.dead_since.get_or_insert_with(Instant::now);
         }
-        for event in &self.heard.events[nr_events..] {
+        for event in &heard.events[nr_events..] {
             self.progress.note(event);
             if let Event::Started { program } = event {
-                self.front
-                    .started(&self.vm, &self.order.job.work, *program)?;
+                self.front.started(vm, &self.order.job.work, *program)?;
             }
         }
         Ok(())
-    }
-
-    /// Reads what QEMU left behind.
-    fn read_the_rest(&mut self) {
-        for inlet in self.inlets.iter_mut().filter(|inlet| inlet.open) {
-            let mut rest = Vec::new();
-            // Whatever arrived before a reset is in `rest`.
-            let _ = inlet.stream.read_to_end(&mut rest);
-            self.heard.take(inlet.source, &rest);
-        }
     }
 
     /// Waits until the outputs have gone where they belong, however slow their readers are.
@@ -281,21 +225,13 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    fn tell(&self, command: &Command) {
-        let Ok(mut line) = serde_json::to_vec(command) else {
-            return;
-        };
-        line.push(b'\n');
-        // A guest that does not listen any more is noticed by its deadline or its end.
-        let _ = self.vm.channel(Channel::Control).write_all(&line);
-    }
-
     /// Whether all that the programs wrote has arrived.
     fn output_complete(&self) -> bool {
         let Work::Programs(programs) = &self.order.job.work else {
             return true;
         };
         let ended: Vec<usize> = self
+            .listener
             .heard
             .events
             .iter()
@@ -306,7 +242,7 @@ impl<'a> Watch<'a> {
             .filter_map(|&index| programs.get(index))
             .filter(|p| p.ktap)
             .count();
-        self.front.has_marks(ended.len()) && self.heard.ktap_marks >= nr_ktap
+        self.front.has_marks(ended.len()) && self.listener.heard.ktap_marks >= nr_ktap
     }
 
     fn into_seen(self, end: End, phase: Phase) -> Seen {
@@ -323,7 +259,7 @@ impl<'a> Watch<'a> {
             ktap_splitter,
             qemu_stderr,
             ..
-        } = self.heard;
+        } = self.listener.heard;
         for piece in ktap_splitter.finish() {
             if let Piece::Bytes(bytes) = piece {
                 ktap.extend_from_slice(&bytes);
@@ -341,22 +277,6 @@ impl<'a> Watch<'a> {
             timings: self.progress.finish(),
         }
     }
-}
-
-fn open_inlets(vm: &Vm) -> io::Result<Vec<Inlet>> {
-    let inlet = |source, stream: OwnedFd| Inlet {
-        source,
-        stream: stream.into(),
-        open: true,
-    };
-    let channel = |channel| Ok::<_, io::Error>(vm.channel(channel).try_clone()?.into());
-    Ok(vec![
-        inlet(Source::Monitor, channel(Channel::Monitor)?),
-        inlet(Source::Console, vm.console.try_clone()?.into()),
-        inlet(Source::Control, channel(Channel::Control)?),
-        inlet(Source::Ktap, channel(Channel::Ktap)?),
-        inlet(Source::QemuStderr, vm.qemu.stderr().try_clone()?.into()),
-    ])
 }
 
 /// What a wait found.

@@ -15,7 +15,6 @@ use crate::failure::Failure;
 use crate::job::{Program, Work};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
-use crate::programs::Programs;
 use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::Workshop;
@@ -61,19 +60,20 @@ pub fn exec(workshop: &Workshop<'_>, args: &Exec) -> ExitCode {
 fn run(workshop: &Workshop<'_>, args: &Exec) -> Result<ProgramStatus> {
     // A mistyped name shows before anything is prepared for it.
     let copies = plan::copied_files(&args.copy)?;
-    let wanted = args.furnishing.of_the_kit();
-    let kit = |_: &Programs| workshop.kit_for(wanted, &args.kernel);
-    let (built, kit) = workshop.build_and(&args.kernel, kit)?;
+    let (accel, furnishing) = (args.guest.accel, &args.furnishing);
+    let (built, kit, start) =
+        super::furnished(workshop, &args.kernel, (accel, furnishing, args.warm))?;
     let program = Program {
         stdin: true,
         ..Program::new(&args.argv)
     };
     let plan = Plan {
-        accel: args.guest.accel,
+        accel,
         insmod_args: &args.guest.insmod_args,
+        start,
         ..Plan::new(&built, Work::Programs(vec![program]))
     };
-    let plan = plan.files(copies).furnish(&args.furnishing, kit.as_ref())?;
+    let plan = plan.files(copies).furnish(furnishing, kit.as_ref())?;
     let plan = plan.time(args.guest.timeout());
     let stdin = io::stdin()
         .as_fd()

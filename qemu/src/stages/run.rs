@@ -12,6 +12,7 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
 use crate::job::{KTAP_PATH, Program, Work};
+use crate::kit::Kit;
 use crate::ktap::{self, Verdict};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
@@ -20,7 +21,8 @@ use crate::report::{ProgramStatus, Report};
 use crate::requirements::Requirements;
 use crate::session::Streams;
 use crate::stop::Stop;
-use crate::workshop::Workshop;
+use crate::warm::Start;
+use crate::workshop::{Built, TargetSoon, Workshop};
 
 /// Where the guest of the main boot finds what the earlier ones saw.
 const RECORDS: &str = "/lab/records.jsonl";
@@ -40,6 +42,7 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
         guest,
         claims: Vec::new(),
         details: false,
+        warm: false,
         may_skip: None,
         json: None,
         junit: None,
@@ -55,30 +58,76 @@ pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
 pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
     let reports = Reports::begin(args.json.as_deref(), args.junit.as_deref())?;
     let claims = args.claims.as_slice();
-    let set_up = |programs: &Programs| {
+    let set_up = |programs: &Programs, target: &TargetSoon| {
         let may_skip = args.may_skip.iter().flatten().filter(|name| *name != NONE);
         require_known(claims.iter().chain(may_skip), programs, &workshop.stop)?;
-        let required = requirements(claims, programs, &workshop.stop)?;
+        let (required, why_cold) = required(args, programs, &workshop.stop)?;
         let kit = workshop.kit_for(required.of_the_kit(), &args.kernel)?;
-        Ok((required, kit))
+        let start = match why_cold {
+            Some(why) => Start::Instead(why),
+            None if args.warm => {
+                let extras = (kit.as_ref(), required.extras);
+                Start::warm(
+                    workshop,
+                    &target.wait()?,
+                    programs,
+                    args.guest.accel,
+                    extras,
+                )?
+            }
+            None => Start::Cold,
+        };
+        Ok((required, kit, start))
     };
-    let (built, (required, kit)) = workshop.build_and(&args.kernel, set_up)?;
+    let (built, (required, kit, start)) = workshop.build_meanwhile(&args.kernel, set_up)?;
+    let parts = Parts {
+        built,
+        required,
+        kit,
+        start,
+    };
+    judged(workshop, args, parts, reports, Streams::outputs())
+}
+
+/// What a run takes.
+pub(super) struct Parts {
+    pub(super) built: Built,
+    pub(super) required: Requirements,
+    pub(super) kit: Option<Kit>,
+    pub(super) start: Start,
+}
+
+/// The earlier boots, and the main one, which judges.
+pub(super) fn judged(
+    workshop: &Workshop<'_>,
+    args: &Run,
+    parts: Parts,
+    reports: Reports,
+    streams: Streams,
+) -> Result<ExitCode> {
+    let Parts {
+        built,
+        required,
+        kit,
+        start,
+    } = parts;
     let mut earlier = Earlier::default();
     for boot in &required.boots {
-        let asked = (&args.guest, claims);
+        let asked = (&args.guest, args.claims.as_slice());
         earlier.boot(boot, workshop, &built, kit.as_ref(), asked)?;
     }
     let plan = Plan {
         accel: args.guest.accel,
         insmod_args: &args.guest.insmod_args,
         disks: earlier.disks,
+        start,
         ..Plan::new(&built, work(args, &required, &reports))
     };
     let report = plan
         .files([GuestFile::data(RECORDS, earlier.records)])
         .extras(kit.as_ref(), required.extras)?
         .time(args.guest.timeout())
-        .boot(workshop, Streams::outputs())?;
+        .boot(workshop, streams)?;
     // Programs that read the reports are to learn of an experiment that broke, too.
     let verdict = verdict(&report, args.may_skip.as_deref());
     // After a bad end there is nothing to write, and no need to say so.
@@ -89,6 +138,32 @@ pub fn run(workshop: &Workshop<'_>, args: &Run) -> Result<ExitCode> {
         reports.write(report.programs.get(1..).unwrap_or_default())?;
     }
     verdict
+}
+
+/// What is set up for the claims; and if they were to be judged in a machine that is restored, and cannot
+/// be, why not.
+pub(super) fn required(
+    args: &Run,
+    programs: &Programs,
+    stop: &Stop,
+) -> Result<(Requirements, Option<String>)> {
+    let of = |claims: &[String]| requirements(claims, programs, stop);
+    let required = of(&args.claims)?;
+    if !args.warm || required.fits_a_restored_machine() {
+        return Ok((required, None));
+    }
+    if args.claims.is_empty() {
+        // The experiments themselves say which ones are skipped, and why.
+        return Ok((required.of_a_restored_machine(), None));
+    }
+    let mut others = Vec::new();
+    for claim in &args.claims {
+        if !of(std::slice::from_ref(claim))?.fits_a_restored_machine() {
+            others.push(claim.as_str());
+        }
+    }
+    let why = format!("{} takes a disk or an earlier boot", others.join(", "));
+    Ok((required, Some(why)))
 }
 
 /// What the guest of the main boot does.
@@ -175,7 +250,7 @@ fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<R
 }
 
 /// Refuses claims that the built program does not know, before a guest is booted for them.
-fn require_known<'a>(
+pub(super) fn require_known<'a>(
     claims: impl Iterator<Item = &'a String>,
     programs: &Programs,
     stop: &Stop,

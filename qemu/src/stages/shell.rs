@@ -12,7 +12,6 @@ use crate::failure::Failure;
 use crate::job::{self, Work};
 use crate::outcome::Outcome;
 use crate::plan::{self, Plan};
-use crate::programs::Programs;
 use crate::session::Streams;
 use crate::terminal;
 use crate::workshop::Workshop;
@@ -30,21 +29,22 @@ pub fn shell(workshop: &Workshop<'_>, args: &Shell) -> Result<ExitCode> {
         return Err(Failure::Usage(text.into()).into());
     }
     let copies = plan::copied_files(&args.copy)?;
-    let wanted = args.furnishing.of_the_kit();
-    let kit = |_: &Programs| workshop.kit_for(wanted, &args.kernel);
-    let (built, kit) = workshop.build_and(&args.kernel, kit)?;
+    let (accel, furnishing) = (args.accel, &args.furnishing);
+    let (built, kit, start) =
+        super::furnished(workshop, &args.kernel, (accel, furnishing, args.warm))?;
     let shell = job::Shell {
         term: env::var("TERM").unwrap_or_else(|_| "vt100".into()),
         size: terminal::size_of(&stdin),
     };
     let plan = Plan {
-        accel: args.accel,
+        accel,
         insmod_args: &args.insmod_args,
         // Nobody is hurried in a shell.
         timeout: None,
+        start,
         ..Plan::new(&built, Work::Shell(shell))
     };
-    let plan = plan.files(copies).furnish(&args.furnishing, kit.as_ref())?;
+    let plan = plan.files(copies).furnish(furnishing, kit.as_ref())?;
     let stdin = stdin
         .as_fd()
         .try_clone_to_owned()

@@ -102,6 +102,7 @@ fn claims(workshop: &Workshop<'_>, kernel: &KernelArgs, accel: AccelChoice) -> R
         },
         claims: Vec::new(),
         details: false,
+        warm: false,
         may_skip: Some(MAY_SKIP.map(str::to_owned).into()),
         json: None,
         junit: None,

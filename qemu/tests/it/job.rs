@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use lab::job::{
     Command, Ending, Event, Job, KTAP_PATH, KTAP_PORT, Module, Order, PORTS_DIR, Program, Refusal,
@@ -63,6 +64,8 @@ fn every_event_survives_the_way() {
         text: "Exec format error (os error 8)".into(),
     };
     for event in [
+        Event::Awaiting { taint: 0 },
+        Event::Awake,
         Event::Ready {
             release: "7.3.4".into(),
             uptime_ms: 1620,
@@ -98,6 +101,11 @@ fn every_event_survives_the_way() {
 #[test]
 fn commands_survive_the_way() {
     there_and_back(&Command::Bye);
+    there_and_back(&Command::Unpack { len: 1 << 20 });
+    there_and_back(&Command::Wake {
+        now: Duration::new(1, 999_999_999),
+        seed: vec![0, 255],
+    });
     let text = there_and_back(&Command::Resize(WindowSize {
         rows: 1,
         columns: 2,

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use lab::disk::{Disk, Name};
 use lab::machine::{
-    Accel, CONSOLE_FD, Channel, Clock, DISKS_FD, Hardware, INITRAMFS_FD, Machine, QemuProgram,
+    Accel, Birth, CONSOLE_FD, Channel, Clock, DISKS_FD, Hardware, INITRAMFS_FD, MEMORY_FD, Machine,
+    QemuProgram, STATE_FD,
 };
 
 fn machine(accel: Accel) -> Machine {
@@ -88,6 +89,42 @@ fn kvm_changes_the_processor_only() {
     );
 }
 
+/// What a machine that begins like `birth` takes, in lines.
+fn lines(birth: Birth) -> Vec<String> {
+    let args = machine(Accel::Tcg).args_for(birth);
+    let text: Vec<String> = args
+        .into_iter()
+        .map(|arg| arg.into_string().unwrap())
+        .collect();
+    let text = text.join(" ");
+    text.split(" -").map(str::to_owned).collect()
+}
+
+#[test]
+fn a_restored_machine_has_the_devices_of_the_saved_one_and_writes_to_no_file() {
+    let (saved, restored) = (lines(Birth::BootToSave), lines(Birth::Restore));
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        let mut these = these.to_vec();
+        these.retain(|line| !those.contains(line));
+        these
+    };
+    let object = "object memory-backend-file,id=memory,size=512M,mem-path=/proc/self/fd/12";
+    assert_eq!(
+        only(&saved, &restored),
+        [
+            format!("-{object},share=on"),
+            "initrd /proc/self/fd/11".to_owned()
+        ]
+    );
+    assert_eq!(
+        only(&restored, &saved),
+        [
+            format!("-{object},share=off,readonly=on,rom=off"),
+            "incoming defer".to_owned()
+        ]
+    );
+}
+
 #[test]
 fn disks_are_told_apart_by_their_serial_numbers() {
     let plain = machine(Accel::Tcg);
@@ -101,11 +138,11 @@ fn disks_are_told_apart_by_their_serial_numbers() {
         added,
         [
             "-drive",
-            "if=none,id=lab-cut,format=raw,file=/proc/self/fd/12",
+            "if=none,id=lab-cut,format=raw,file=/proc/self/fd/14",
             "-device",
             "nvme,drive=lab-cut,serial=lab-cut",
             "-drive",
-            "if=none,id=lab-scratch,format=raw,file=/proc/self/fd/13",
+            "if=none,id=lab-scratch,format=raw,file=/proc/self/fd/15",
             "-device",
             "nvme,drive=lab-scratch,serial=lab-scratch",
         ]
@@ -146,7 +183,7 @@ fn no_two_channels_share_a_descriptor() {
         .iter()
         .map(|channel| channel.child_fd())
         .collect();
-    fds.extend([CONSOLE_FD, INITRAMFS_FD, DISKS_FD]);
+    fds.extend([CONSOLE_FD, INITRAMFS_FD, MEMORY_FD, STATE_FD, DISKS_FD]);
     fds.sort_unstable();
-    assert_eq!(fds, (3..13).collect::<Vec<_>>());
+    assert_eq!(fds, (3..15).collect::<Vec<_>>());
 }

@@ -43,7 +43,9 @@ fn make_parts() -> Parts {
     let progress = Progress::new(true);
     let workshop = Workshop::open(&progress).unwrap();
     let built = workshop.build(&kernel_args()).unwrap();
-    let base = workshop.base_archive(&built).unwrap();
+    let base = workshop
+        .base_archive(&built.target, &built.programs)
+        .unwrap();
     let machine = workshop
         .machine(&built.target, AccelChoice::Auto, Hardware::USUAL, None)
         .unwrap();

@@ -1,0 +1,179 @@
+//! `lab bench`: how long a warm start takes, which is what it is for.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::watch::Rounds;
+use crate::changes::{Changed, Part};
+use crate::cli::{AccelChoice, Bench, Extras, GuestArgs, Run};
+use crate::exit_code::ExitCode;
+use crate::failure::Failure;
+use crate::job::Work;
+use crate::outcome::Outcome;
+use crate::patch::Sources;
+use crate::phase::Phase;
+use crate::plan::Plan;
+use crate::session::Streams;
+use crate::warm::Start;
+use crate::workshop::{Built, Workshop};
+
+/// What is judged after each edit: claims about the device.
+const CLAIMS: [&str; 10] = [
+    "private-writes-invisible-to-others",
+    "private-no-copy-at-mmap",
+    "private-first-write-copies-page",
+    "private-initial-content-readable-by-all",
+    "private-is-snapshot",
+    "shared-writes-visible-across-processes",
+    "shared-same-physical-page",
+    "shared-user-store-visible-to-kernel",
+    "shared-many-processes-map-at-once",
+    "shared-fork-inherits",
+];
+
+/// The file that is edited, and the line.
+const EDITED: (&str, &str) = ("driver/mmapdemo.rs", "Kernel memory to read");
+
+/// `lab bench`.
+///
+/// # Errors
+///
+/// When something cannot be built or started.
+pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
+    let built = workshop.build(&args.kernel)?;
+    println!("load average before: {}", load()?);
+    let edits = edits(workshop, &built, args)?;
+    print_times(
+        "edit -> verdict of 10 claims, in the lab",
+        &edits,
+        args.edits,
+    );
+    let restores = restores(workshop, &built, args)?;
+    print_times("restore -> insmod's result", &restores, args.restores);
+    println!("load average after: {}", load()?);
+    let all = edits.len() == args.edits && restores.len() == args.restores;
+    Ok(if all {
+        ExitCode::AsExpected
+    } else {
+        ExitCode::NotAsExpected
+    })
+}
+
+/// The times of the edits after which all was as expected.
+fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Duration>> {
+    let project = workshop.layout.project.join("target/lab/bench");
+    Sources::read(&workshop.layout.project)?.write(&project)?;
+    let mut there = workshop.again()?;
+    there.layout.project = project;
+    let run = Run {
+        kernel: args.kernel.clone(),
+        guest: GuestArgs {
+            accel: AccelChoice::Auto,
+            insmod_args: Vec::new(),
+            timeout: Some(60),
+        },
+        claims: CLAIMS.map(str::to_owned).to_vec(),
+        details: false,
+        warm: true,
+        may_skip: Some(Vec::new()),
+        json: None,
+        junit: None,
+    };
+    let mut rounds = Rounds::new(built.target.clone(), built.programs.clone(), run);
+    let mut times = Vec::new();
+    // The first is for the snapshot, and for what is not in the page cache.
+    for number in 0..=args.edits {
+        let since = edit(&there.layout.project, number)?;
+        let changed = Changed {
+            files: vec![(Part::Driver, EDITED.0.into())],
+            since: Some(since),
+        };
+        let code = rounds.round(&there, &changed, silence())?;
+        if number > 0 && code == ExitCode::AsExpected {
+            times.push(since.elapsed());
+        }
+        rounds.restore_another(&there)?;
+    }
+    Ok(times)
+}
+
+/// Changes one line of the driver, and returns when that was.
+fn edit(project: &Path, number: usize) -> Result<Instant> {
+    let (file, line) = EDITED;
+    let path = project.join(file);
+    let text = fs::read_to_string(&path).with_context(|| format!("failed to read {file}"))?;
+    let Some((before, after)) = text.split_once(line) else {
+        bail!("failed to edit {file}: it has no line with {line:?}");
+    };
+    let after = after.split_once('"').map_or(after, |(_, after)| after);
+    let now = Instant::now();
+    fs::write(&path, format!("{before}{line} ({number})\"{after}"))
+        .with_context(|| format!("failed to write {}", path.display()))?;
+    Ok(now)
+}
+
+/// The times of the restores after which all was well.
+fn restores(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    for _ in 0..args.restores {
+        let began = Instant::now();
+        let (target, programs) = (&built.target, &built.programs);
+        let extras = (None, Extras::default());
+        let start = Start::warm(workshop, target, programs, AccelChoice::Auto, extras)?;
+        if let Start::Instead(why) = start {
+            println!("not restored: {why}");
+            continue;
+        }
+        let restored = began.elapsed();
+        let plan = Plan {
+            start,
+            ..Plan::new(built, Work::Programs(Vec::new()))
+        };
+        let report = plan.boot(workshop, silence())?;
+        match report.outcome {
+            Outcome::Completed => {}
+            Outcome::Interrupted => {
+                return Err(Failure::Interrupted("measuring restores".into()).into());
+            }
+            outcome => {
+                println!("a restore that is not good: {outcome}");
+                continue;
+            }
+        }
+        let until_loaded = [Phase::Restore, Phase::HandOver, Phase::Load];
+        let timings = report.timings.iter();
+        let of_those = timings.filter(|timing| until_loaded.contains(&timing.phase));
+        times.push(restored + of_those.map(|timing| timing.elapsed).sum());
+    }
+    Ok(times)
+}
+
+fn silence() -> Streams {
+    Streams {
+        stdin: None,
+        stdout: Box::new(io::sink()),
+        stderr: Box::new(io::sink()),
+    }
+}
+
+fn print_times(what: &str, times: &[Duration], wanted: usize) {
+    let mut sorted: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+    sorted.sort_by(f64::total_cmp);
+    let good = times.len();
+    match (sorted.first(), sorted.get(good / 2), sorted.last()) {
+        (Some(least), Some(median), Some(most)) => println!(
+            "{what}: median {median:.2} s ({least:.2} to {most:.2}), {good} of {wanted} good"
+        ),
+        _ => println!("{what}: none of {wanted} good"),
+    }
+}
+
+fn load() -> Result<String> {
+    let path = "/proc/loadavg";
+    let text = fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
+    Ok(text.trim_end().to_owned())
+}
