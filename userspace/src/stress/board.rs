@@ -129,14 +129,14 @@ impl Board {
         Ok(())
     }
 
-    /// Counts that a worker has incremented the number of all.
+    /// Counts how often a worker has incremented the number of all.
     ///
     /// # Errors
     ///
     /// If there is no such worker.
-    pub fn count_increment(&self, worker: usize) -> Result<()> {
+    pub fn count_increments(&self, worker: usize, count: u64) -> Result<()> {
         let word = self.word(WORKERS + WORDS * worker + INCREMENTS)?;
-        word.fetch_add(1, Ordering::Relaxed);
+        word.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
 
@@ -276,8 +276,8 @@ mod tests {
     fn words_of_different_owners_are_different_words() {
         let board = Board::new().unwrap();
         board.begin(MAX_WORKERS - 1, 5).unwrap();
-        board.count_increment(MAX_WORKERS - 1).unwrap();
-        board.count_increment(0).unwrap();
+        board.count_increments(MAX_WORKERS - 1, 1).unwrap();
+        board.count_increments(0, 1).unwrap();
         board.count(0, End::Done).unwrap();
         board
             .count(KINDS.len() - 1, End::Refused(Errno::from_raw(1000)))

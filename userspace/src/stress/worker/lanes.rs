@@ -13,6 +13,9 @@ use crate::sys::argument::{self, Place};
 use crate::sys::ioctl;
 use crate::uapi::{self, Fill};
 
+/// How often in a row: one alone seldom meets another's.
+const INCREMENTS: u64 = 100;
+
 impl Worker<'_> {
     pub(super) fn write_lane(&mut self, by: By, value: u8) -> Result<End, Trouble> {
         if self.round.racing || !self.fill_lane(by, value)? {
@@ -150,18 +153,24 @@ impl Worker<'_> {
                     return Ok(End::Idle);
                 };
                 let number = area.mapping.long(COUNTER)?;
-                number.fetch_add(1, Ordering::Relaxed);
+                for _ in 0..INCREMENTS {
+                    number.fetch_add(1, Ordering::Relaxed);
+                }
             }
             By::Ioctl(file) => {
                 let Some((_, fd)) = self.fd(file).filter(|(opened, _)| opened.writable) else {
                     return Ok(End::Idle);
                 };
-                judge(ioctl::increment(fd, COUNTER as u64), true, &[] as &[Errno])?;
+                for _ in 0..INCREMENTS {
+                    judge(ioctl::increment(fd, COUNTER as u64), true, &[] as &[Errno])?;
+                }
             }
             // No write is an increment.
             By::Call(_) => return Ok(End::Idle),
         }
-        self.round.board.count_increment(self.draw.worker)?;
+        self.round
+            .board
+            .count_increments(self.draw.worker, INCREMENTS)?;
         Ok(End::Done)
     }
 }
