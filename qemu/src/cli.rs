@@ -11,6 +11,9 @@ use crate::boot::{self, Boot};
 use crate::machine::Accel;
 use crate::release::{TESTED, Wanted};
 
+pub mod manual;
+pub mod trace;
+
 /// What every help text ends with.
 const EXIT_STATUSES: &str = "\
 Exit statuses:
@@ -39,6 +42,10 @@ pub struct Cli {
     /// Say nothing but results and errors.
     #[arg(long, short, global = true)]
     pub quiet: bool,
+
+    /// Show each command of the host's before it is run.
+    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    pub verbose: bool,
 
     /// At the end, print how long each stage took.
     #[arg(long, global = true)]
@@ -69,6 +76,9 @@ pub enum Command {
     /// Run a static program in the guest, with the module loaded; its output and status come through.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
+    /// Show which functions of the kernel and of the driver an experiment or a program goes through.
+    #[command(after_help = trace::EXAMPLES)]
+    Trace(trace::Trace),
     /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
     Shell(Shell),
     /// Check the driver's sources: CLIPPY=1 and rustdoc with warnings denied, and rustfmt.
@@ -83,6 +93,19 @@ pub enum Command {
     /// Try the tests of the driver, and the claims about it, on drivers that are wrong, and say who noticed.
     #[command(after_help = MUTANTS)]
     Mutants(Mutants),
+    /// Print what makes a shell complete the lab's command line.
+    #[command(after_help = manual::COMPLETIONS)]
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write it and those of all subcommands.
+    #[command(after_help = manual::MAN)]
+    Man {
+        /// Write them there, one file each, instead.
+        #[arg(value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }

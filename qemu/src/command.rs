@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
@@ -59,6 +60,14 @@ pub struct Finished {
     pub stdout: String,
     /// The last lines of both outputs, in the order in which they came.
     pub tail: String,
+}
+
+/// Whether each command is shown before it is run.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// From now on, shows each command before it is run, on standard error.
+pub fn show_all() {
+    VERBOSE.store(true, Ordering::Relaxed);
 }
 
 impl HostCommand {
@@ -174,6 +183,9 @@ impl HostCommand {
             ),
             remedy: "cargo lab doctor    (says which package brings it)".into(),
         })?;
+        if VERBOSE.load(Ordering::Relaxed) {
+            eprintln!("  + {}", shown(&self.shown));
+        }
         let child = self.command.spawn().with_context(|| {
             format!(
                 "failed to {}: cannot start `{}`",

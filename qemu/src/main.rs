@@ -6,7 +6,7 @@ use clap::Parser;
 use lab::cli::Cli;
 use lab::failure::Failure;
 use lab::progress::Progress;
-use lab::{interrupt, stages};
+use lab::{command, interrupt, stages};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -14,7 +14,12 @@ fn main() -> ExitCode {
         eprintln!("lab: failed to listen for signals: {error}");
         return lab::exit_code::ExitCode::LabBroke.into();
     }
-    let progress = Progress::new(cli.quiet);
+    let progress = if cli.verbose {
+        command::show_all();
+        Progress::verbose()
+    } else {
+        Progress::new(cli.quiet)
+    };
     let result = stages::run(&cli, &progress);
     if cli.timings {
         eprint!("\n{}", progress.timings());

@@ -217,6 +217,10 @@ impl<'a> Plan<'a> {
             .archives
             .push(workshop.base_archive(target, programs)?);
         guest.archives.extend(self.archives);
+        let streams = Streams {
+            waiting: workshop.progress.waiting("boot, load the module"),
+            ..streams
+        };
         session::run(&machine, &guest, streams, deadlines)
     }
 }

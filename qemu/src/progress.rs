@@ -27,6 +27,16 @@ struct Timing {
     took: Duration,
 }
 
+/// A line of a terminal that shows that something is awaited; dropping it removes the line.
+#[derive(Debug)]
+pub struct Waiting(ProgressBar);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// A stage that is running; dropping it ends it.
 #[derive(Debug)]
 pub struct Stage<'a> {
@@ -41,7 +51,17 @@ impl Progress {
     /// Bars when standard error is a terminal, lines when it is not, nothing when `quiet`.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        let bars = (!quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
+        Self::with_bars(quiet, std::io::stderr().is_terminal())
+    }
+
+    /// Lines, also on a terminal: other lines come between.
+    #[must_use]
+    pub fn verbose() -> Self {
+        Self::with_bars(false, false)
+    }
+
+    fn with_bars(quiet: bool, bars: bool) -> Self {
+        let bars = (!quiet && bars).then(MultiProgress::new);
         Self {
             started: Instant::now(),
             bars,
@@ -56,13 +76,7 @@ impl Progress {
         if self.bars.is_none() {
             self.note(&format!("  {name} ..."));
         }
-        let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new_spinner());
-            bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));
-            bar.set_prefix(name.clone());
-            bar.enable_steady_tick(TICK);
-            bar
-        });
+        let bar = self.bar(&name);
         Stage {
             progress: self,
             name,
@@ -70,6 +84,20 @@ impl Progress {
             bar,
             done: false,
         }
+    }
+
+    /// Shows that `name` is awaited, on a terminal: elsewhere a note was enough.
+    #[must_use]
+    pub fn waiting(&self, name: &str) -> Option<Waiting> {
+        self.bar(name).map(Waiting)
+    }
+
+    fn bar(&self, name: &str) -> Option<ProgressBar> {
+        let bar = self.bars.as_ref()?.add(ProgressBar::new_spinner());
+        bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));
+        bar.set_prefix(name.to_owned());
+        bar.enable_steady_tick(TICK);
+        Some(bar)
     }
 
     /// Says something that is not a stage, above the bars.

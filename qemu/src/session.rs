@@ -21,6 +21,7 @@ use crate::mark;
 use crate::outcome::{Observed, judge};
 use crate::output::Sink;
 use crate::phase::Deadlines;
+use crate::progress::Waiting;
 use crate::report::{ProgramReport, Report};
 use crate::vm::Vm;
 use listener::Listener;
@@ -49,6 +50,8 @@ pub struct Streams {
     pub stdout: Sink,
     /// Where standard error goes.
     pub stderr: Sink,
+    /// What shows that the guest is being booted, until its first program starts.
+    pub waiting: Option<Waiting>,
 }
 
 impl Streams {
@@ -59,6 +62,7 @@ impl Streams {
             stdin: None,
             stdout: Box::new(io::stdout()),
             stderr: Box::new(io::stderr()),
+            waiting: None,
         }
     }
 }

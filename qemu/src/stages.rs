@@ -4,12 +4,14 @@ mod bench;
 mod doctor;
 mod earlier;
 mod exec;
+mod manual;
 mod mutants;
 mod reports;
 mod run;
 mod shell;
 mod stress;
 mod test;
+mod trace;
 mod watch;
 
 use std::process::ExitCode;
@@ -33,6 +35,11 @@ use crate::workshop::{Built, TargetSoon, Workshop};
 ///
 /// Whatever keeps it from an answer; [`crate::failure::Failure`] gives the exit status.
 pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
+    match &cli.command {
+        Command::Completions { shell } => return manual::completions(*shell).map(Into::into),
+        Command::Man { dir } => return manual::man(dir.as_deref()).map(Into::into),
+        _ => {}
+    }
     let workshop = Workshop::open(progress)?;
     match &cli.command {
         Command::Demo(args) => run::demo(&workshop, args).map(Into::into),
@@ -54,8 +61,11 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         }
         Command::Run(args) => run::run(&workshop, args).map(Into::into),
         Command::Exec(args) => Ok(exec::exec(&workshop, args)),
+        Command::Trace(args) => trace::trace(&workshop, args).map(Into::into),
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
         Command::Check(args) => check(&workshop, args).map(Into::into),
+        // They are done, above: neither takes a workshop.
+        Command::Completions { .. } | Command::Man { .. } => Ok(Code::AsExpected.into()),
         Command::Clean => clean(&workshop).map(Into::into),
         Command::Watch(args) => watch::watch(&workshop, args).map(Into::into),
         Command::Bench(args) => bench::bench(&workshop, args).map(Into::into),

@@ -172,3 +172,32 @@ fn the_status_of_an_insmod_that_is_refused_comes_through() {
     assert_eq!(format!("{}\n", ended.lab.status.code().unwrap()), said);
     assert_eq!(ended.written, format!("exited {said}"));
 }
+
+#[test]
+fn a_trace_shows_the_driver_among_the_functions_of_the_kernel() {
+    let _alone = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let trees = dir.path().join("trees");
+    let lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["--quiet", "trace", "fault-ptes-built-at-mmap"])
+        .args(["--device", "/dev/mmapdemo-fault", "--output"])
+        .arg(&trees)
+        .timeout(HUNG)
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&lab.stderr);
+    assert_eq!(lab.status.code(), Some(0), "{stderr}");
+    let trees = fs::read_to_string(trees).unwrap();
+    let lines: Vec<_> = trees.lines().map(str::trim).collect();
+    let place = |line: &str| lines.iter().position(|it| it.contains(line));
+    for (caller, called) in [
+        ("__mmap_region", "MiscDevice>::mmap [mmapdemo]"),
+        ("__do_fault", "::fault [mmapdemo]"),
+        ("remove_vma", "::close [mmapdemo]"),
+    ] {
+        let above = place(caller);
+        assert!(above.is_some() && above < place(called), "{trees}");
+    }
+    let noise = ["_lock", "rcu_", "memcg", "perf_"];
+    assert!(noise.iter().all(|noise| !trees.contains(noise)), "{trees}");
+}

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use clap::CommandFactory;
+
 use crate::catalogue::CatalogueError;
 use crate::claim::Claim;
 use crate::cli::{self, Cli, Command, List};
@@ -14,6 +16,7 @@ use crate::{actor, example, experiment, message, stress};
 
 mod claims;
 mod results;
+mod tracing;
 mod trials;
 
 /// Why the program could not do what it was told.
@@ -72,6 +75,20 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Reader(options) => Ok(message::read(device, options)?),
         Command::Example(options) => example(options),
         Command::Stress(options) => stress(options),
+        Command::Trace(options) => tracing::trace(cli, options),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "mmapdemo", &mut text);
+            print(&String::from_utf8_lossy(&text))?;
+            Ok(ExitCode::AsExpected)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
+            rendered.map_err(Error::file("write", "the manual page"))?;
+            print(&String::from_utf8_lossy(&page))?;
+            Ok(ExitCode::AsExpected)
+        }
         Command::Actor => {
             actor::serve()?;
             Ok(ExitCode::AsExpected)

@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::boot::Boot;
+use crate::calls::Memory;
 use crate::claim::{Expected, Object};
 use crate::device::DEFAULT_NODES;
 use crate::need::Need;
@@ -78,6 +80,15 @@ pub enum Command {
     Example(Example),
     /// Use the device in random and hostile ways, and find that it keeps its promises.
     Stress(Stress),
+    /// Show which functions of the kernel and of the driver an experiment or a program goes through.
+    Trace(Trace),
+    /// Print what makes a shell complete this command line.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
     /// Take orders from an experiment on standard input.
     #[command(hide = true)]
     Actor,
@@ -250,6 +261,37 @@ pub struct Stress {
 
 /// As many as there are lanes for.
 const MAX_WORKERS: i64 = 32;
+
+/// Show which functions of the kernel and of the driver an experiment or a program goes through.
+///
+/// Of the kernel, the functions of memory management are recorded and the others left out, such as those for locking,
+/// RCU and accounting: `--all` shows everything. Times are not shown, as a tracer and an emulator falsify them. It takes
+/// root, and the `function_graph` tracer.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The claim whose experiment it is, on each node if it is about the device.
+    #[arg(
+        value_name = "CLAIM",
+        required_unless_present = "argv",
+        conflicts_with = "argv"
+    )]
+    pub claim: Option<String>,
+    /// Record all functions: it takes a minute to begin, and the trees are long.
+    #[arg(long)]
+    pub all: bool,
+    /// Which memory to look at; by default what the claim is about, and files and devices for a program.
+    #[arg(long, value_enum)]
+    pub memory: Option<Memory>,
+    /// How many levels of each tree to show.
+    #[arg(long, value_name = "LEVELS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub depth: Option<u16>,
+    /// Print what the kernel's tracer wrote, as it is.
+    #[arg(long, conflicts_with = "depth")]
+    pub raw: bool,
+    /// A program and its arguments; its standard output goes to standard error.
+    #[arg(last = true, value_name = "PROG")]
+    pub argv: Vec<OsString>,
+}
 
 /// A day: longer than anybody waits, and short enough to be added to any `Instant`.
 const LONGEST: f64 = 86_400.0;

@@ -1,5 +1,6 @@
 //! Report: findings as text for people (terminal) and for programs (KTAP, JSON, JUnit XML).
 
+pub mod calls;
 pub mod explanation;
 pub mod json;
 pub mod junit;

@@ -167,6 +167,21 @@ pub fn observe(
     Ok(())
 }
 
+/// Does the experiment of a claim once in one place, whatever it sees.
+///
+/// # Errors
+///
+/// If it breaks, or if something is missing here that it needs.
+pub fn perform(claim: &Claim, experiments: &[&Experiment], fixture: &Fixture) -> Result<()> {
+    let done = met(claim, fixture).and_then(|()| look(claim, experiments, fixture));
+    match done {
+        Err(Outcome::Broke(why) | Outcome::Skipped(why) | Outcome::Inapplicable(why)) => {
+            Err(broke(claim, why))
+        }
+        Ok(_) | Err(Outcome::Judged { .. }) => Ok(()),
+    }
+}
+
 fn broke(claim: &Claim, message: String) -> crate::error::Error {
     crate::error::Error::Reported {
         who: format!("experiment {}", claim.experiment),
@@ -175,7 +190,8 @@ fn broke(claim: &Claim, message: String) -> crate::error::Error {
 }
 
 /// Where a claim is tried.
-fn places<'a>(claim: &Claim, fixtures: &'a [Fixture]) -> &'a [Fixture] {
+#[must_use]
+pub fn places<'a>(claim: &Claim, fixtures: &'a [Fixture]) -> &'a [Fixture] {
     let all = if claim.object == Object::Device {
         fixtures.len()
     } else {

@@ -5,17 +5,12 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-
-use nix::unistd::gettid;
 
 use crate::error::{Error, Result};
+use crate::ftrace::{self, FUNCTIONS, Instance};
 use crate::trace::{BEGIN, END, Trace};
-
-const TRACEFS: &str = "/sys/kernel/tracing";
-const FUNCTIONS: &str = "available_filter_functions";
 
 /// The event of a page fault in user space; unlike the functions, it also sees the faults that are refused.
 pub const PAGE_FAULT: &str = "page_fault_user";
@@ -31,10 +26,10 @@ const SETTINGS: [(&str, &str); 6] = [
     ("trace_clock", "global"),
 ];
 
-/// An instance of ftrace, which is removed when this is dropped.
+/// An instance of ftrace that is set up for it.
 #[derive(Debug)]
 pub struct Tracer {
-    dir: PathBuf,
+    instance: Instance,
     /// The number of each function in the kernel's list, from 1 on: far quicker to find than the name.
     numbers: HashMap<String, usize>,
 }
@@ -42,7 +37,7 @@ pub struct Tracer {
 /// A recording that is under way.
 #[derive(Debug)]
 pub struct Recording<'a> {
-    tracer: &'a Tracer,
+    instance: &'a Instance,
     marker: File,
 }
 
@@ -53,21 +48,11 @@ impl Tracer {
     ///
     /// If the kernel has no ftrace, or not for this user.
     pub fn new() -> Result<Self> {
-        let list = Path::new(TRACEFS).join(FUNCTIONS);
-        let list = fs::read_to_string(&list).map_err(Error::file("read", &list))?;
-        let dir = Path::new(TRACEFS).join(format!("instances/mmapdemo-{}", std::process::id()));
-        fs::create_dir(&dir).map_err(Error::file("make", &dir))?;
-        let tracer = Self {
-            dir,
-            numbers: numbers(&list),
-        };
-        for (file, value) in SETTINGS {
-            tracer.set(file, value)?;
-        }
-        for file in ["set_ftrace_pid", "set_event_pid"] {
-            tracer.set(file, &gettid().to_string())?;
-        }
-        Ok(tracer)
+        let functions = ftrace::functions()?.into_iter();
+        Ok(Self {
+            instance: Instance::new("mmapdemo", &SETTINGS)?,
+            numbers: functions.zip(1..).collect(),
+        })
     }
 
     /// Whether the kernel has a function of this name that can be traced.
@@ -94,35 +79,32 @@ impl Tracer {
             })
         };
         let filter: Vec<_> = functions.iter().map(number).collect::<Result<_>>()?;
-        self.set("set_ftrace_filter", &filter.join(" "))?;
-        let marker = self.dir.join("trace_marker");
-        let marker = OpenOptions::new().write(true).open(&marker);
-        let recording = Recording {
-            tracer: self,
-            marker: marker.map_err(Error::file("open", &self.dir))?,
-        };
-        self.set("tracing_on", "1")?;
+        self.instance.set("set_ftrace_filter", &filter.join(" "))?;
+        let recording = Recording::new(&self.instance)?;
+        self.instance.set("tracing_on", "1")?;
         // This also empties the trace.
-        self.set("current_tracer", "function")?;
+        self.instance.set("current_tracer", "function")?;
         let made = body(&recording);
-        self.set("tracing_on", "0")?;
-        let trace = self.get("trace");
+        self.instance.set("tracing_on", "0")?;
+        let trace = self.instance.get("trace");
         drop(recording);
         Ok((made?, Trace::parse(&trace?)?))
     }
-
-    fn set(&self, file: &str, value: &str) -> Result<()> {
-        let path = self.dir.join(file);
-        fs::write(&path, value).map_err(Error::file("write", &path))
-    }
-
-    fn get(&self, file: &str) -> Result<String> {
-        let path = self.dir.join(file);
-        fs::read_to_string(&path).map_err(Error::file("read", &path))
-    }
 }
 
-impl Recording<'_> {
+impl<'a> Recording<'a> {
+    /// Of what `instance` records, once it is switched on.
+    ///
+    /// # Errors
+    ///
+    /// If there is no place for marks.
+    pub fn new(instance: &'a Instance) -> Result<Self> {
+        let path = instance.path("trace_marker");
+        let marker = OpenOptions::new().write(true).open(&path);
+        let marker = marker.map_err(Error::file("open", &path))?;
+        Ok(Self { instance, marker })
+    }
+
     /// Does `body` as a step of the recording.
     ///
     /// # Errors
@@ -137,34 +119,16 @@ impl Recording<'_> {
 
     fn mark(&self, text: &str) -> Result<()> {
         let written = (&self.marker).write_all(text.as_bytes());
-        written.map_err(Error::file("write", self.tracer.dir.join("trace_marker")))
+        written.map_err(Error::file("write", self.instance.path("trace_marker")))
     }
 }
 
 impl Drop for Recording<'_> {
     fn drop(&mut self) {
         // The trace has been read, or an error is under way; the instance is removed at the end anyway.
-        let _ = self.tracer.set("tracing_on", "0");
-        let _ = self.tracer.set("current_tracer", "nop");
+        let _ = self.instance.set("tracing_on", "0");
+        let _ = self.instance.set("current_tracer", "nop");
     }
-}
-
-impl Drop for Tracer {
-    fn drop(&mut self) {
-        // What is left then is an instance that records nothing.
-        let _ = fs::remove_dir(&self.dir);
-    }
-}
-
-fn numbers(list: &str) -> HashMap<String, usize> {
-    let name = |line: &str| {
-        line.split([' ', '\t'])
-            .next()
-            .unwrap_or_default()
-            .to_owned()
-    };
-    let lines = list.lines().enumerate();
-    lines.map(|(index, line)| (name(line), index + 1)).collect()
 }
 
 /// A tracer that is made when it is first asked for.
@@ -188,23 +152,6 @@ impl LazyTracer {
     /// Why there can be none, or `None` if there can.
     #[must_use]
     pub fn missing(&self) -> Option<String> {
-        let file = Path::new(TRACEFS).join("available_tracers");
-        match fs::read_to_string(&file) {
-            Ok(tracers) if tracers.split_whitespace().any(|it| it == "function") => None,
-            Ok(_) => Some("the kernel has no function tracer".to_owned()),
-            Err(error) => Some(format!("cannot read {}: {error}", file.display())),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn functions_are_numbered_from_1_on() {
-        let numbers = numbers("do_mmap\nvm_insert_page\nnvme_probe [nvme]\n");
-        assert_eq!(numbers.get("do_mmap"), Some(&1));
-        assert_eq!(numbers.get("nvme_probe"), Some(&3));
+        ftrace::missing("function")
     }
 }

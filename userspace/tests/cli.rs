@@ -391,3 +391,29 @@ fn a_text_longer_than_the_page_is_refused() {
         .code(70);
     refused.stderr(contains("outside a mapping of 4096 bytes"));
 }
+
+#[test]
+fn shells_get_completions_and_man_a_page() {
+    mmapdemo(&["completions", "bash"])
+        .assert()
+        .success()
+        .stdout(contains("_mmapdemo").and(contains("explain")));
+    mmapdemo(&["man"])
+        .assert()
+        .success()
+        .stdout(contains(".TH mmapdemo 1").and(contains("Exit status")));
+}
+
+#[test]
+fn a_trace_takes_a_claim_or_a_program() {
+    for wrong in [
+        &["trace"][..],
+        &["trace", "private-is-snapshot", "--", "true"],
+    ] {
+        mmapdemo(wrong).assert().code(2);
+    }
+    mmapdemo(&["trace", "no-such-claim"])
+        .assert()
+        .code(2)
+        .stderr(contains("no-such-claim"));
+}

@@ -11,6 +11,7 @@ use crate::input::{self, InputPump, Manner};
 use crate::job::{Command, Order, Program, Work};
 use crate::machine::Channel;
 use crate::output::{Closed, OutputPump, OutputState};
+use crate::progress::Waiting;
 use crate::terminal::{self, RawTerminal, SizeChanges};
 use crate::vm::Vm;
 
@@ -24,6 +25,7 @@ pub(super) struct Front {
     woken: UnixStream,
     leave: UnixStream,
     leaver: UnixStream,
+    waiting: Option<Waiting>,
 }
 
 impl Front {
@@ -33,6 +35,7 @@ impl Front {
             stdin,
             stdout,
             stderr,
+            waiting,
         } = streams;
         let (woken, waker) = UnixStream::pair().context("failed to make a wake-up channel")?;
         let (leave, leaver) = UnixStream::pair().context("failed to make a wake-up channel")?;
@@ -63,11 +66,13 @@ impl Front {
             woken,
             leave,
             leaver,
+            waiting,
         })
     }
 
     /// A program begins: if it is the one that reads the input, it gets it.
     pub(super) fn started(&mut self, vm: &Vm, work: &Work, index: usize) -> Result<()> {
+        self.waiting = None;
         match work {
             Work::Programs(programs)
                 if programs.get(index).is_some_and(|program| program.stdin) =>

@@ -157,6 +157,7 @@ fn silence() -> Streams {
         stdin: None,
         stdout: Box::new(io::sink()),
         stderr: Box::new(io::sink()),
+        waiting: None,
     }
 }
 

@@ -166,14 +166,20 @@ pub(super) fn required(
     Ok((required, Some(why)))
 }
 
-/// What the guest of the main boot does.
-fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
-    let color = if io::stdout().is_terminal() {
+/// Whether the guest is to colour what goes to the lab's standard output: its own is no terminal, and it does not know
+/// the lab's environment (<https://no-color.org>).
+pub(super) fn color() -> &'static str {
+    let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !unwanted {
         "always"
     } else {
         "never"
-    };
-    let mut command = vec!["mmapdemo", "run", "--color", color, "--ktap", KTAP_PATH];
+    }
+}
+
+/// What the guest of the main boot does.
+fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
+    let mut command = vec!["mmapdemo", "run", "--color", color(), "--ktap", KTAP_PATH];
     if !required.boots.is_empty() {
         command.extend(["--recorded", RECORDS]);
     }
@@ -241,7 +247,11 @@ fn skipped_beside(may_skip: Option<&[String]>, results: &str) -> Vec<String> {
 }
 
 /// What the built program says that the experiments of `claims` take.
-fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<Requirements> {
+pub(super) fn requirements(
+    claims: &[String],
+    programs: &Programs,
+    stop: &Stop,
+) -> Result<Requirements> {
     let text = HostCommand::new("learn what the claims take", &programs.mmapdemo)
         .arg("requirements")
         .args(claims)

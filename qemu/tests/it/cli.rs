@@ -154,3 +154,45 @@ fn exec_that_reaches_no_guest_has_a_status_of_its_own_and_writes_so() {
     refused.stderr(contains(missing.to_string_lossy().into_owned()));
     assert_eq!(fs::read_to_string(file).unwrap(), "lab failed\n");
 }
+
+#[test]
+fn every_shell_gets_completions_of_every_subcommand() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = lab(&["completions", shell]).assert().success();
+        let text = String::from_utf8_lossy(&script.get_output().stdout).into_owned();
+        for subcommand in Cli::command().get_subcommands() {
+            let name = subcommand.get_name();
+            assert!(text.contains(name), "{shell}: {name}");
+        }
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_of_the_lab_and_of_each_subcommand() {
+    let page = lab(&["man"]).assert().success();
+    page.stdout(contains(".TH lab 1").and(contains("Exit statuses")));
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man1");
+    lab(&["man", pages.to_str().unwrap()]).assert().success();
+    for subcommand in Cli::command().get_subcommands() {
+        let page = pages.join(format!("lab-{}.1", subcommand.get_name()));
+        assert!(page.is_file(), "{}", page.display());
+    }
+    lab(&["man", UNWRITABLE])
+        .assert()
+        .code(status(ExitCode::LabBroke))
+        .stderr(contains(UNWRITABLE));
+}
+
+#[test]
+fn a_trace_takes_a_claim_or_a_program() {
+    for wrong in [
+        &["trace"][..],
+        &["trace", "private-is-snapshot", "--", "true"],
+        &["trace", "private-is-snapshot", "--depth", "0"],
+        &["trace", "private-is-snapshot", "--memory", "stack"],
+        &["--quiet", "--verbose", "doctor"],
+    ] {
+        lab(wrong).assert().code(status(ExitCode::Usage));
+    }
+}

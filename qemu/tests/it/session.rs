@@ -101,6 +101,7 @@ impl Trial {
             stdin: self.stdin,
             stdout: self.stdout,
             stderr: Box::new(io::sink()),
+            waiting: None,
         };
         run(&machine, &guest, streams, &self.deadlines).unwrap()
     }

@@ -160,6 +160,7 @@ impl Sabotage {
             stdin: None,
             stdout: Box::new(heard.clone()),
             stderr: Box::new(io::sink()),
+            waiting: None,
         };
         let report = session::run(&self.machine, &guest, streams, &self.deadlines).unwrap();
         let last = *heard.0.lock().unwrap();

@@ -21,7 +21,11 @@ use crate::run::{self, Finding, Standing, Summary};
 use crate::surroundings::Surroundings;
 
 /// One fixture for each node, in the order of the command line.
-fn fixtures(cli: &Cli, boot: Boot, recorded: Option<&Path>) -> Result<Vec<Fixture>, Error> {
+pub(super) fn fixtures(
+    cli: &Cli,
+    boot: Boot,
+    recorded: Option<&Path>,
+) -> Result<Vec<Fixture>, Error> {
     let records = match recorded {
         None => Records::default(),
         Some(file) => {

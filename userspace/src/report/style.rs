@@ -49,7 +49,11 @@ impl Style {
         let wanted = match when {
             When::Always => true,
             When::Never => false,
-            When::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            When::Auto => {
+                // <https://no-color.org>
+                let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+                std::io::stdout().is_terminal() && !unwanted
+            }
         };
         if wanted { Self::Coloured } else { Self::Plain }
     }
