@@ -38,6 +38,8 @@ pub enum ExitCode {
     NotTainted,
     /// Memory was not given back.
     Leaked,
+    /// The kernel found objects that nothing points to any more.
+    Unreferenced,
     /// The kernel did not take the module.
     InsmodRefused,
     /// The kernel kept the module.
@@ -90,6 +92,7 @@ impl ExitCode {
             Self::InsmodRefused => 24,
             Self::UnloadRefused => 25,
             Self::NotCut => 26,
+            Self::Unreferenced => 27,
             Self::InitFailed => 30,
             Self::DiedInBoot => 31,
             Self::Panicked => 32,

@@ -5,6 +5,7 @@
 
 mod archive;
 mod children;
+mod leaks;
 mod memory;
 mod mounts;
 mod order;
@@ -83,6 +84,7 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     if let Some(kib) = before {
         control.say(&Event::Unaccounted { kib })?;
     }
+    let is_shell = matches!(work, Work::Shell(_));
     let loaded = module
         .as_ref()
         .map_or(Ok(true), |module| load(module, control))?;
@@ -103,6 +105,10 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     if let Some(before) = before {
         let kib = memory::settled(before)?;
         control.say(&Event::Unaccounted { kib })?;
+    }
+    // A person who leaves a shell does not want to wait for that.
+    if !is_shell {
+        leaks::scan()?.map_or(Ok(()), |found| control.say(&found))?;
     }
     Ok(())
 }

@@ -250,6 +250,14 @@ pub enum Event {
         /// In KiB.
         kib: u64,
     },
+    /// The kernel has looked for memory that nothing points to any more, after the module's life; only where it
+    /// can (`CONFIG_DEBUG_KMEMLEAK`).
+    Scanned {
+        /// How many objects it has found.
+        unreferenced: usize,
+        /// What it says of the first of them.
+        report: String,
+    },
     /// The module is out again.
     ModuleUnloaded,
     /// The kernel kept the module.

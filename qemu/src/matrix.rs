@@ -116,6 +116,7 @@ fn end(outcome: &Outcome) -> Result<Option<String>, String> {
         | Outcome::Tainted { .. }
         | Outcome::NotTainted { .. }
         | Outcome::Leaked { .. }
+        | Outcome::Unreferenced { .. }
         | Outcome::InsmodRefused(_)
         | Outcome::UnloadRefused(_)
         | Outcome::Panicked { .. }

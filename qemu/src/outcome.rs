@@ -93,6 +93,13 @@ pub enum Outcome {
         /// How much more.
         kib: u64,
     },
+    /// The kernel found objects that nothing points to any more, after the module's life.
+    Unreferenced {
+        /// How many.
+        count: usize,
+        /// What it says of the first.
+        report: String,
+    },
     /// The guest ended in good order, but a part of its output did not arrive.
     OutputLost,
     /// The module could not be unloaded.
@@ -287,6 +294,10 @@ fn unclean(seen: &Observed<'_>) -> Option<Outcome> {
     if !seen.output_complete {
         return Some(Outcome::OutputLost);
     }
+    // It says on the console, too, that there are leaks, and not which.
+    if let Some(leak) = unreferenced(seen.events) {
+        return Some(leak);
+    }
     let splats = console::splats(seen.console, seen.allowed);
     if !splats.is_empty() {
         return Some(Outcome::Splat {
@@ -336,6 +347,20 @@ fn leaked(events: &[Event]) -> Option<Outcome> {
     let before = counts.next()?;
     let kib = counts.next_back()?.saturating_sub(before);
     (kib > LEAK_KIB).then_some(Outcome::Leaked { kib })
+}
+
+/// What the kernel's own search for leaks has found.
+fn unreferenced(events: &[Event]) -> Option<Outcome> {
+    events.iter().find_map(|event| match event {
+        Event::Scanned {
+            unreferenced,
+            report,
+        } if *unreferenced > 0 => Some(Outcome::Unreferenced {
+            count: *unreferenced,
+            report: report.clone(),
+        }),
+        _ => None,
+    })
 }
 
 fn program_name(job: &Job, index: usize) -> String {

@@ -184,6 +184,7 @@ impl Progress {
             | Event::Awake
             | Event::Leftovers { .. }
             | Event::Unaccounted { .. }
+            | Event::Scanned { .. }
             | Event::ModuleUnloaded
             | Event::UnloadRefused(_)
             | Event::ModuleGone => {}

@@ -25,6 +25,7 @@ impl Outcome {
             Self::NotCut => ExitCode::NotCut,
             Self::NotTainted { .. } => ExitCode::NotTainted,
             Self::Leaked { .. } => ExitCode::Leaked,
+            Self::Unreferenced { .. } => ExitCode::Unreferenced,
             Self::InsmodRefused(_) => ExitCode::InsmodRefused,
             Self::UnloadRefused(_) => ExitCode::UnloadRefused,
             Self::InitFailed { .. } => ExitCode::InitFailed,

@@ -47,6 +47,12 @@ impl fmt::Display for Outcome {
                     "memory leaked: {kib} KiB more in use than before the module"
                 )
             }
+            Self::Unreferenced { count, report } => {
+                write!(
+                    f,
+                    "objects leaked: nothing points to {count} of them; {report}"
+                )
+            }
             Self::OutputLost => write!(f, "output lost: the guest wrote more than arrived"),
             Self::UnloadRefused(refusal) => write!(f, "rmmod refused: {refusal}"),
             Self::InsmodRefused(refusal) => write!(f, "insmod refused: {refusal}"),

@@ -70,6 +70,10 @@ fn all() -> Vec<Outcome> {
         Outcome::Tainted { flags: 1 },
         Outcome::NotTainted { flags: 0 },
         Outcome::Leaked { kib: 1 },
+        Outcome::Unreferenced {
+            count: 1,
+            report: String::new(),
+        },
         Outcome::OutputLost,
         Outcome::UnloadRefused(refusal.clone()),
         Outcome::InsmodRefused(refusal),

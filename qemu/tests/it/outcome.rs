@@ -84,6 +84,29 @@ fn results_decide_when_the_lab_worked() {
 }
 
 #[test]
+fn objects_that_nothing_points_to_are_leaked_whatever_else_was_seen() {
+    let mut run = Run::good();
+    let scanned = |unreferenced| Event::Scanned {
+        unreferenced,
+        report: "unreferenced object 0xffff88800389c000 (size 64):".into(),
+    };
+    run.events.insert(5, scanned(0));
+    assert!(matches!(run.outcome(), Outcome::Passed { .. }));
+    run.events[5] = scanned(2);
+    // The kernel counts them on the console, too.
+    run.console.push_str(
+        "[   20.1] kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)\n",
+    );
+    let outcome = run.outcome();
+    assert_eq!(outcome.exit_code().number(), 27);
+    let said = outcome.to_string();
+    assert!(
+        said.starts_with("objects leaked: nothing points to 2 of them; unreferenced object "),
+        "{said}"
+    );
+}
+
+#[test]
 fn no_beginning_of_good_results_passes() {
     let whole = saved("all-ok.ktap");
     for len in 0..whole.len() {
