@@ -1200,6 +1200,84 @@ pub mod touch {
     }
 }
 
+/// The kernel's own test of taking pages (`mm/gup_test.h`), where it was built with that (`CONFIG_GUP_TEST`).
+pub mod gup_test {
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use nix::errno::Errno;
+
+    use super::{Mapping, PAGE_SIZE};
+
+    /// Where it is asked.
+    pub const PATH: &str = "/sys/kernel/debug/gup_test";
+
+    /// The pages are to be written to (`FOLL_WRITE` in `include/linux/mm_types.h`).
+    const FOLL_WRITE: u32 = 1;
+
+    /// A function of `mm/gup.c`, as the number of its ioctl.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Way {
+        /// `get_user_pages_fast()`: without a lock, from the page tables alone if that will do.
+        GetFast = 1,
+        /// `pin_user_pages_fast()`.
+        PinFast = 2,
+        /// `pin_user_pages()` with `FOLL_LONGTERM`: for as long as user space likes.
+        PinLongterm = 3,
+        /// `get_user_pages()`.
+        Get = 4,
+        /// `pin_user_pages()`: as for a transfer by a device.
+        Pin = 5,
+    }
+
+    impl Way {
+        /// All there are.
+        pub const ALL: [Self; 5] = [
+            Self::GetFast,
+            Self::PinFast,
+            Self::PinLongterm,
+            Self::Get,
+            Self::Pin,
+        ];
+    }
+
+    /// `struct gup_test`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct GupTest {
+        times: [u64; 2],
+        addr: u64,
+        size: u64,
+        nr_pages_per_call: u32,
+        gup_flags: u32,
+        test_flags: u32,
+        which_pages: [u32; 8],
+    }
+
+    /// Has the kernel take the pages of `memory` one by one, until it does not get one, find that they are marked as
+    /// taken, and give them back; returns how many it got. `kernel` is open at [`PATH`].
+    ///
+    /// # Errors
+    ///
+    /// What `ioctl(2)` says: of pages that are not to be had, nothing.
+    pub fn take(kernel: BorrowedFd<'_>, memory: &Mapping, way: Way) -> Result<usize, Errno> {
+        let mut test = GupTest {
+            addr: memory.addr() as u64,
+            size: memory.len() as u64,
+            nr_pages_per_call: 1,
+            gup_flags: FOLL_WRITE,
+            ..GupTest::default()
+        };
+        let request = nix::request_code_readwrite!(b'g', way as u8, size_of::<GupTest>());
+        // SAFETY: The kernel reads and fills in a `struct gup_test`, which `test` is. It touches the pages as a load or
+        // a store would, changes no byte of them, and has none of them left when the call returns.
+        let done = unsafe { libc::ioctl(kernel.as_raw_fd(), request, &raw mut test) };
+        Errno::result(done)?;
+        usize::try_from(test.size)
+            .map(|len| len / PAGE_SIZE)
+            .map_err(|_| Errno::EOVERFLOW)
+    }
+}
+
 /// Memory that the kernel keeps for us, whatever becomes of its mapping: the registered buffers of
 /// `io_uring(7)`.
 pub mod pinned {
