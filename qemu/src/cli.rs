@@ -4,11 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::accel::Wish;
 use crate::boot::{self, Boot};
+use crate::checks::Checks;
+use crate::compiler::Compiler;
+use crate::kernel::read_config;
 use crate::machine::Accel;
+use crate::own_kernel;
 use crate::release::{TESTED, Wanted};
 
 pub mod manual;
@@ -155,8 +160,9 @@ The same seed draws the same operations; in which order those of several process
 #[derive(Clone, Debug, Args)]
 pub struct KernelArgs {
     /// `stock` (the newest release of the newest series that the tests have passed on), a series such as
-    /// 7.2, or the directory of a kernel that you built with `CONFIG_RUST=y`.
-    #[arg(long, value_name = "stock|X.Y|DIR", default_value = "stock", value_parser = parse_kernel)]
+    /// 7.2, `debug` (compiled here, with KASAN and other checks: docs/sanitizers.md), or the directory of a
+    /// kernel that you built with `CONFIG_RUST=y`.
+    #[arg(long, value_name = "stock|X.Y|debug|DIR", default_value = "stock", value_parser = parse_kernel)]
     pub kernel: Kernel,
 
     /// A mirror of Debian's archive, instead of the one in this host's apt sources.
@@ -178,6 +184,35 @@ impl fmt::Display for Kernel {
         match self {
             Self::Debian(wanted) => f.write_str(wanted.name()),
             Self::Own(dir) => write!(f, "{}", dir.display()),
+        }
+    }
+}
+
+impl Kernel {
+    /// The kernel of Debian's that it is, or whose toolchain builds modules for it.
+    ///
+    /// # Errors
+    ///
+    /// A usage error when it is a directory that says nothing of its compiler.
+    pub fn toolchain(&self) -> Result<Wanted> {
+        match self {
+            Self::Debian(wanted) => Ok(wanted.clone()),
+            Self::Own(dir) => Ok(match own_kernel::compiler(dir)? {
+                Compiler::Gcc => Wanted::Stock,
+                Compiler::Llvm => Wanted::Debug,
+            }),
+        }
+    }
+
+    /// What it checks while it runs.
+    ///
+    /// # Errors
+    ///
+    /// When it is a directory without a `.config` that can be read.
+    pub fn checks(&self) -> Result<Checks> {
+        match self {
+            Self::Debian(wanted) => Ok(wanted.recipe().checks()),
+            Self::Own(dir) => Ok(Checks::of(&read_config(dir)?)),
         }
     }
 }
@@ -408,7 +443,7 @@ pub struct Check {
 #[derive(Clone, Debug, Args)]
 pub struct Kernels {
     /// One of the kernels; may be repeated. All tested series, if none is named.
-    #[arg(long = "kernel", value_name = "stock|X.Y|DIR", value_parser = parse_kernel)]
+    #[arg(long = "kernel", value_name = "stock|X.Y|debug|DIR", value_parser = parse_kernel)]
     named: Vec<Kernel>,
     /// A mirror of Debian's archive, instead of the one in this host's apt sources.
     #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
@@ -501,8 +536,10 @@ fn parse_kernel(text: &str) -> Result<Kernel, String> {
         };
         number(parts.next()) && number(parts.next()) && parts.next().is_none()
     };
-    if text == "stock" {
-        return Ok(Kernel::Debian(Wanted::Stock));
+    for word in [Wanted::Stock, Wanted::Debug] {
+        if text == word.name() {
+            return Ok(Kernel::Debian(word));
+        }
     }
     if is_series(text) {
         return Ok(Kernel::Debian(Wanted::Series(text.to_owned())));
@@ -511,7 +548,7 @@ fn parse_kernel(text: &str) -> Result<Kernel, String> {
     if dir.is_dir() {
         return Ok(Kernel::Own(dir));
     }
-    Err("neither `stock`, nor a series such as 7.2, nor a directory".into())
+    Err("neither `stock` or `debug`, nor a series such as 7.2, nor a directory".into())
 }
 
 #[cfg(test)]
@@ -530,6 +567,10 @@ mod tests {
         assert_eq!(
             parse_kernel("stock").unwrap(),
             Kernel::Debian(Wanted::Stock)
+        );
+        assert_eq!(
+            parse_kernel("debug").unwrap(),
+            Kernel::Debian(Wanted::Debug)
         );
         assert_eq!(
             parse_kernel("7.10").unwrap(),

@@ -12,7 +12,7 @@ pub struct Config(BTreeMap<String, String>);
 pub struct Difference {
     /// Its name, such as `CONFIG_RUST`.
     pub option: String,
-    /// Its value in the first configuration.
+    /// Its value in the first configuration, which is how it is wanted.
     pub was: Option<String>,
     /// Its value in the second.
     pub is: Option<String>,
@@ -42,6 +42,14 @@ impl Config {
         self.0.get(option).map(|value| value.trim_matches('"'))
     }
 
+    /// What of this configuration, which asks for some options, has not become of it in `made`.
+    #[must_use]
+    pub fn missing_in(&self, made: &Self) -> Vec<Difference> {
+        let mut differences = self.differences(made);
+        differences.retain(|difference| self.0.contains_key(&difference.option));
+        differences
+    }
+
     /// The options in which `other` differs. An option that is absent counts as not set.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<Difference> {
@@ -67,7 +75,7 @@ impl fmt::Display for Difference {
         let show = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
         write!(
             f,
-            "{}: {} in Debian's kernel, {} here",
+            "{}: {} wanted, {} here",
             self.option,
             show(&self.was),
             show(&self.is)
@@ -100,8 +108,26 @@ mod tests {
         assert_eq!(differences.len(), 1);
         assert_eq!(
             differences[0].to_string(),
-            "CONFIG_RUST: y in Debian's kernel, not set here"
+            "CONFIG_RUST: y wanted, not set here"
         );
+    }
+
+    #[test]
+    fn of_what_was_asked_for_only_that_is_missing_which_came_out_otherwise() {
+        let asked = Config::parse("CONFIG_RUST=y\nCONFIG_NR_CPUS=8\n# CONFIG_KASAN is not set\n");
+        assert_eq!(
+            asked.missing_in(&Config::parse(
+                "CONFIG_RUST=y\nCONFIG_NR_CPUS=8\nCONFIG_X=y\n"
+            )),
+            []
+        );
+        let made = Config::parse("CONFIG_NR_CPUS=4\nCONFIG_KASAN=y\n");
+        let missing: Vec<_> = asked
+            .missing_in(&made)
+            .into_iter()
+            .map(|it| it.option)
+            .collect();
+        assert_eq!(missing, ["CONFIG_KASAN", "CONFIG_NR_CPUS", "CONFIG_RUST"]);
     }
 
     #[test]

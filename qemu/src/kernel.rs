@@ -10,23 +10,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
-use crate::cache::{self, Entry};
-use crate::command::HostCommand;
+use crate::cached_kernel::MOUNT;
+use crate::compiler::Compiler;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::layout::Layout;
-use crate::package::{self, Package, hex};
+use crate::package::{self, Package};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::stop::Stop;
-use crate::sysroot::{CC, Sysroot};
+use crate::sysroot::Sysroot;
 use crate::vmlinux;
-
-/// Where the tree is mounted inside the sysroot. The paths are baked into what is compiled.
-pub const MOUNT: &str = "/kernel";
 
 /// What of the sources a module needs; the rest of the 1.6 GB is not unpacked. Kconfig needs all its files.
 const SOURCES: [&str; 14] = [
@@ -51,156 +47,72 @@ const SOURCES: [&str; 14] = [
 const RUST_STEPS: u64 = 24;
 
 /// Changes whenever the lines of this file that shape the tree do.
-const RECIPE: &str = "kernel 2";
+pub const RECIPE: &str = "kernel 2";
 
-/// What it takes to build a module for a kernel, and to boot that kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelTree {
-    /// What `uname -r` says in the guest.
-    pub release: String,
-    /// Names what the tree is made of: a module built for another key does not fit.
-    pub key: String,
-    /// The image to boot, on the host: an uncompressed ELF file.
-    pub image: PathBuf,
-    /// Host directories, and where they appear in the sysroot.
-    pub mounts: Vec<(PathBuf, PathBuf)>,
-    /// The sources, in the sysroot.
-    pub src: PathBuf,
-    /// The build directory (`O=`), in the sysroot.
-    pub build: PathBuf,
+/// Checks that the kernel can load Rust modules, out of its small headers package alone.
+///
+/// # Errors
+///
+/// A usage error when it cannot.
+pub fn require_rust_in_package(
+    release: &Release,
+    packages: &[Package],
+    layout: &Layout,
+    stop: &Stop,
+) -> Result<()> {
+    let scratch =
+        tempfile::tempdir_in(&layout.cache).context("failed to make a directory in the cache")?;
+    let config = format!("./usr/src/{}/.config", release.headers());
+    let headers = package::named(packages, &release.headers())?;
+    headers.unpack(&layout.packages(), scratch.path(), &[&config], &[], stop)?;
+    require_rust(
+        &scratch.path().join("usr/src").join(release.headers()),
+        &release.name,
+    )
 }
 
-/// A tree made of Debian's packages; its directory is sealed and shared by all clones of a user.
-#[derive(Clone, Debug)]
-pub struct StockKernel {
-    /// Its directory on the host: `src/`, `build/` and `vmlinux`.
-    pub dir: PathBuf,
-    release: String,
+/// Unpacks the kernel's packages into `into`: sources, build directory and image.
+///
+/// # Errors
+///
+/// When a package cannot be unpacked or lacks what is expected in it.
+pub fn unpack(
+    into: &Path,
+    release: &Release,
+    packages: &[Package],
+    layout: &Layout,
+    stop: &Stop,
+) -> Result<()> {
+    let from = layout.packages();
+    let [src, build, scratch] = ["src", "build", "scratch"].map(|name| into.join(name));
+    for dir in [&src, &build, &scratch] {
+        fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    }
+    let unpack = |name: &str| {
+        package::named(packages, name)?.unpack(&from, &scratch, &[], &["./usr/share"], stop)
+    };
+    unpack(&release.headers())?;
+    unpack(&release.kbuild())?;
+    assemble(&scratch, &build, release)?;
+    require_rust(&build, &release.name)?;
+    unpack(&release.image)?;
+    extract_image(&scratch, &into.join("vmlinux"))?;
+    let source = package::named(packages, &release.source())?;
+    source.unpack_source((&from, &scratch), &src, &SOURCES, stop)?;
+    fs::remove_dir_all(&scratch).with_context(|| format!("failed to remove {}", scratch.display()))
 }
 
-impl StockKernel {
-    /// The tree for `release` made of `packages` by `sysroot`, whether or not it has been made.
-    #[must_use]
-    pub fn at(layout: &Layout, release: &Release, packages: &[Package], sysroot: &Sysroot) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(RECIPE);
-        hash.update(&sysroot.key);
-        for package in packages {
-            hash.update(&package.sha256);
-        }
-        let key = hex(&hash.finalize()[..6]);
-        Self {
-            dir: layout.cache.join(format!("linux-{}-{key}", release.name)),
-            release: release.name.clone(),
-        }
-    }
-
-    /// The names of the packages it takes, as `name=version`: all of one version.
-    #[must_use]
-    pub fn packages(release: &Release) -> Vec<String> {
-        [
-            release.source(),
-            release.headers(),
-            release.kbuild(),
-            release.image.clone(),
-        ]
-        .map(|name| format!("{name}={}", release.version))
-        .to_vec()
-    }
-
-    /// The tree, once it is made.
-    #[must_use]
-    pub fn tree(&self) -> KernelTree {
-        KernelTree {
-            release: self.release.clone(),
-            key: self.dir.display().to_string(),
-            image: self.dir.join("vmlinux"),
-            mounts: vec![(self.dir.clone(), MOUNT.into())],
-            src: Path::new(MOUNT).join("src"),
-            build: Path::new(MOUNT).join("build"),
-        }
-    }
-
-    /// Whether it is there, whole.
-    ///
-    /// # Errors
-    ///
-    /// When it is there and cannot be read.
-    pub fn state(&self) -> Result<Entry> {
-        cache::state(&self.dir)
-    }
-
-    /// Checks that the kernel can load Rust modules, out of its small headers package alone.
-    ///
-    /// # Errors
-    ///
-    /// A usage error when it cannot.
-    pub fn require_rust(
-        release: &Release,
-        packages: &[Package],
-        layout: &Layout,
-        stop: &Stop,
-    ) -> Result<()> {
-        let scratch = tempfile::tempdir_in(&layout.cache)
-            .context("failed to make a directory in the cache")?;
-        let config = format!("./usr/src/{}/.config", release.headers());
-        let headers = package::named(packages, &release.headers())?;
-        headers.unpack(&layout.packages(), scratch.path(), &[&config], &[], stop)?;
-        require_rust(
-            &scratch.path().join("usr/src").join(release.headers()),
-            &release.name,
-        )
-    }
-
-    /// Unpacks the kernel's packages into `into`: sources, build directory and image.
-    ///
-    /// # Errors
-    ///
-    /// When a package cannot be unpacked or lacks what is expected in it.
-    pub fn unpack(
-        into: &Path,
-        release: &Release,
-        packages: &[Package],
-        layout: &Layout,
-        stop: &Stop,
-    ) -> Result<()> {
-        let from = layout.packages();
-        let [src, build, scratch] = ["src", "build", "scratch"].map(|name| into.join(name));
-        for dir in [&src, &build, &scratch] {
-            fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-        }
-        let unpack = |name: &str| {
-            package::named(packages, name)?.unpack(&from, &scratch, &[], &["./usr/share"], stop)
-        };
-        unpack(&release.headers())?;
-        unpack(&release.kbuild())?;
-        assemble(&scratch, &build, release)?;
-        require_rust(&build, &release.name)?;
-        unpack(&release.image)?;
-        extract_image(&scratch, &into.join("vmlinux"))?;
-        unpack(&release.source())?;
-        let tarball = scratch.join(format!("usr/src/{}.tar.xz", release.source()));
-        let only: Vec<String> = SOURCES
-            .iter()
-            .map(|path| format!("{}/{path}", release.source()))
-            .collect();
-        package::unpack_source(&tarball, &src, &only, stop)?;
-        fs::remove_dir_all(&scratch)
-            .with_context(|| format!("failed to remove {}", scratch.display()))
-    }
-
-    /// Compiles the `rust/` crates in the unpacked tree at `tree`, and meanwhile checks that this
-    /// toolchain would have configured the kernel exactly as Debian did.
-    ///
-    /// # Errors
-    ///
-    /// When a crate does not compile, or an option would differ: the message names it.
-    pub fn compile(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
-        write_recipe(tree)?;
-        let crates = || compile_crates(tree, sysroot, progress, stop);
-        let config = || check_config(tree, sysroot, progress, stop);
-        parallel::all(&[&crates, &config], stop)
-    }
+/// Compiles the `rust/` crates in the unpacked tree at `tree`, and meanwhile checks that this
+/// toolchain would have configured the kernel exactly as Debian did.
+///
+/// # Errors
+///
+/// When a crate does not compile, or an option would differ: the message names it.
+pub fn compile(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
+    write_recipe(tree)?;
+    let crates = || compile_crates(tree, sysroot, progress, stop);
+    let config = || check_config(tree, sysroot, progress, stop);
+    parallel::all(&[&crates, &config], stop)
 }
 
 /// Makes the build directory out of what the headers and kbuild packages hold.
@@ -244,7 +156,12 @@ fn touch(path: &Path) -> Result<()> {
     touch().with_context(|| format!("failed to touch {}", path.display()))
 }
 
-fn read_config(build: &Path) -> Result<Config> {
+/// The `.config` of the build directory `build`.
+///
+/// # Errors
+///
+/// When it cannot be read.
+pub fn read_config(build: &Path) -> Result<Config> {
     let path = build.join(".config");
     let text =
         fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
@@ -329,29 +246,28 @@ fn compile_crates(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &St
     let stage = progress.stage("compile the kernel's rust/ crates");
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let mut steps = 0;
-    make(
-        sysroot.command(
-            "compile the kernel's rust/ crates",
-            &[(tree, Path::new(MOUNT))],
-        ),
-        Path::new("/kernel/build"),
-    )
-    // The two switches that the kernel's Makefile would otherwise call itself again for.
-    .args(["-rR", "--no-print-directory"])
-    .args([
-        "-f",
-        "/kernel/rust.mk",
-        &format!("-j{jobs}"),
-        "RUSTC=/kernel/rustc",
-        "crates",
-    ])
-    .run(stop, |_, line| {
-        if line.starts_with("  ") {
-            steps += 1;
-            stage.advance(steps.min(RUST_STEPS), RUST_STEPS);
-            stage.message(line.split_whitespace().last().unwrap_or_default());
-        }
-    })?;
+    let command = sysroot.command(
+        "compile the kernel's rust/ crates",
+        &[(tree, Path::new(MOUNT))],
+    );
+    Compiler::Gcc
+        .make(command, Path::new("/kernel/build"))
+        // The two switches that the kernel's Makefile would otherwise call itself again for.
+        .args(["-rR", "--no-print-directory"])
+        .args([
+            "-f",
+            "/kernel/rust.mk",
+            &format!("-j{jobs}"),
+            "RUSTC=/kernel/rustc",
+            "crates",
+        ])
+        .run(stop, |_, line| {
+            if line.starts_with("  ") {
+                steps += 1;
+                stage.advance(steps.min(RUST_STEPS), RUST_STEPS);
+                stage.message(line.split_whitespace().last().unwrap_or_default());
+            }
+        })?;
     stage.done();
     remove_objects(&tree.join("build/rust"))
 }
@@ -378,16 +294,6 @@ fn remove_objects(crates: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `make` as Debian's kernels are built, in the directory `dir` of the sysroot.
-#[must_use]
-pub fn make(command: HostCommand, dir: &Path) -> HostCommand {
-    command.args(["make", "-C"]).arg(dir).args([
-        "ARCH=x86",
-        &format!("CC={CC}"),
-        &format!("HOSTCC={CC}"),
-    ])
-}
-
 /// Runs olddefconfig on a copy of Debian's `.config` and compares. Without pahole or rust-src, to name two
 /// traps, it drops options that change the layout of structures, and nothing else would notice.
 fn check_config(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
@@ -396,15 +302,8 @@ fn check_config(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop
                   make -s -C /kernel/src O=/tmp/config \"$@\" olddefconfig >&2 && cat /tmp/config/.config";
     let text = sysroot
         .command("run olddefconfig", &[(tree, Path::new(MOUNT))])
-        .args([
-            "sh",
-            "-c",
-            script,
-            "sh",
-            "ARCH=x86",
-            &format!("CC={CC}"),
-            &format!("HOSTCC={CC}"),
-        ])
+        .args(["sh", "-c", script, "sh"])
+        .args(Compiler::Gcc.variables())
         .stdout(stop)?;
     let differences = read_config(&tree.join("build"))?.differences(&Config::parse(&text));
     if !differences.is_empty() {

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::cached_kernel::KernelTree;
 use crate::command::{HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::{self, KernelTree};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::hex;
@@ -164,8 +164,14 @@ impl Builder<'_> {
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
     fn kbuild(&self, out: &Path, strictness: Strictness, stop: &Stop) -> Result<String> {
         let mut said = String::new();
-        let KernelTree { src, build, .. } = self.kernel;
-        let mut command = kernel::make(self.enter("build the module", out), build).args([
+        let KernelTree {
+            src,
+            build,
+            compiler,
+            ..
+        } = self.kernel;
+        let command = self.enter("build the module", out);
+        let mut command = compiler.make(command, build).args([
             "-s",
             "-f",
             &src.join("Makefile").to_string_lossy(),

@@ -6,11 +6,40 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::config::Config;
+use crate::cached_kernel::KernelTree;
+use crate::checks::Checks;
+use crate::compiler::Compiler;
 use crate::failure::Failure;
-use crate::kernel::{KernelTree, require_rust};
+use crate::kernel::{read_config, require_rust};
 use crate::stop::Stop;
 use crate::sysroot::Sysroot;
+
+/// What the kernel in the build directory `dir` was built by, and its modules have to be, too.
+///
+/// # Errors
+///
+/// A usage error when there is no `.config` in `dir`.
+pub fn compiler(dir: &Path) -> Result<Compiler> {
+    need(
+        dir,
+        ".config",
+        "--kernel takes the directory that `make O=` was given",
+    )?;
+    read_config(dir).map(|config| Compiler::of(&config))
+}
+
+/// The path of `file` in `dir`.
+fn need(dir: &Path, file: &str, remedy: &str) -> Result<PathBuf> {
+    let path = dir.join(file);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::Usage(format!(
+        "{} is no built kernel: no {file} in it; {remedy}",
+        dir.display()
+    ))
+    .into())
+}
 
 /// Reads the build directory `dir` of a kernel with `CONFIG_RUST=y`.
 ///
@@ -19,20 +48,8 @@ use crate::sysroot::Sysroot;
 /// A usage error that names what is missing in `dir`, or what it was built with that the sysroot is not.
 pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree> {
     let dir = fs::canonicalize(dir).with_context(|| format!("failed to find {}", dir.display()))?;
-    let need = |file: &str, remedy: &str| {
-        let path = dir.join(file);
-        if path.exists() {
-            return Ok(path);
-        }
-        Err(Failure::Usage(format!(
-            "{} is no built kernel: no {file} in it; {remedy}",
-            dir.display()
-        )))
-    };
-    need(
-        ".config",
-        "--kernel takes the directory that `make O=` was given",
-    )?;
+    let need = |file: &str, remedy: &str| need(&dir, file, remedy);
+    let compiler = compiler(&dir)?;
     let release = need(
         "include/config/kernel.release",
         "run `make prepare` there first",
@@ -42,6 +59,7 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
         .trim()
         .to_owned();
     require_rust(&dir, &release)?;
+    let checks = Checks::of(&read_config(&dir)?);
     need("rust/libkernel.rmeta", "run `make prepare` there first")?;
     let image = need("vmlinux", "run `make vmlinux` there first")?;
     if !dir.join("Module.symvers").exists() {
@@ -61,6 +79,8 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
         mounts,
         src,
         build: dir,
+        compiler,
+        checks,
     })
 }
 
@@ -89,10 +109,7 @@ fn key(dir: &Path) -> Result<String> {
 
 /// Crate metadata can be read by the compiler that wrote it, and by no other.
 fn require_same_rustc(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<()> {
-    let path = dir.join(".config");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
-    let config = Config::parse(&text);
+    let config = read_config(dir)?;
     let theirs = config
         .get("CONFIG_RUSTC_VERSION_TEXT")
         .unwrap_or("an unknown rustc");
@@ -105,7 +122,7 @@ fn require_same_rustc(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<()> 
     }
     Err(Failure::Usage(format!(
         "{} was built by {theirs}, and the lab builds modules by {}; build that kernel with the latter: \
-         Debian trixie's rustc, bindgen and gcc-14",
+         Debian trixie's rustc and bindgen, with its gcc-14 or clang-19",
         dir.display(),
         ours.trim()
     ))

@@ -91,6 +91,34 @@ impl Package {
         .run(stop, |_, _| ())
         .map(drop)
     }
+
+    /// Unpacks the kernel's sources, which their package in `from` holds as one `.tar.xz`, into `into`: those that
+    /// a tar(1) pattern in `only` matches. The archive is first put into `scratch`.
+    ///
+    /// # Errors
+    ///
+    /// When tar or xz fails, or nothing matches one of the patterns.
+    pub fn unpack_source(
+        &self,
+        (from, scratch): (&Path, &Path),
+        into: &Path,
+        only: &[&str],
+        stop: &Stop,
+    ) -> Result<()> {
+        self.unpack(from, scratch, &[], &["./usr/share"], stop)?;
+        let tarball = scratch.join(format!("usr/src/{}.tar.xz", self.name));
+        let purpose = format!("unpack {} into {}", tarball.display(), into.display());
+        let script = "xz --threads=0 --decompress --stdout \"$1\" | { shift; exec tar -x \"$@\"; }";
+        HostCommand::new(purpose, "bash")
+            .args(["-o", "pipefail", "-c", script, "unpack"])
+            .arg(tarball)
+            .arg("-C")
+            .arg(into)
+            .args(["--strip-components=1", "--no-same-owner", "--wildcards"])
+            .args(only.iter().map(|path| format!("{}/{path}", self.name)))
+            .run(stop, |_, _| ())
+            .map(drop)
+    }
 }
 
 /// Makes sure that all of `packages` are in `dir`, whole; downloads what is missing or damaged. `apt` is
@@ -174,25 +202,6 @@ fn check<'a>(
         .filter(|(_, good)| !good)
         .map(|(package, _)| *package)
         .collect())
-}
-
-/// Unpacks the kernel source's own archive, which its package holds as one `.tar.xz`.
-///
-/// # Errors
-///
-/// When tar or xz fails, or the archive lacks one of the paths in `only`.
-pub fn unpack_source(tarball: &Path, into: &Path, only: &[String], stop: &Stop) -> Result<()> {
-    let purpose = format!("unpack {} into {}", tarball.display(), into.display());
-    let script = "xz --threads=0 --decompress --stdout \"$1\" | { shift; exec tar -x \"$@\"; }";
-    HostCommand::new(purpose, "bash")
-        .args(["-o", "pipefail", "-c", script, "unpack"])
-        .arg(tarball)
-        .arg("-C")
-        .arg(into)
-        .args(["--strip-components=1", "--no-same-owner", "--wildcards"])
-        .args(only)
-        .run(stop, |_, _| ())
-        .map(drop)
 }
 
 /// The package of this name among `packages`.

@@ -68,7 +68,7 @@ impl<'a> Plan<'a> {
             accel: AccelChoice::Auto,
             insmod_args: &[],
             work,
-            timeout: Some(TIMEOUT),
+            timeout: Some(TIMEOUT * built.target.kernel.checks.slowdown()),
             earlier: None,
             label: None,
             archives: Vec::new(),
@@ -113,7 +113,7 @@ impl<'a> Plan<'a> {
         if let Some(name) = boot.disk {
             self.attach(kit, name)?;
         }
-        self.timeout = Some(boot.timeout);
+        self.timeout = Some(boot.timeout * self.built.target.kernel.checks.slowdown());
         self.earlier = Some(boot);
         self.label = Some(Label {
             name: boot.name.to_owned(),

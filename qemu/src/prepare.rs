@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::apt::{self, Apt, Superseded};
 use crate::cache::{self, Entry};
+use crate::cached_kernel::{CachedKernel, Recipe};
+use crate::compiler::Compiler;
 use crate::failure::Failure;
 use crate::host;
-use crate::kernel::StockKernel;
+use crate::kernel;
 use crate::kit;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -27,6 +29,9 @@ use crate::sysroot::Sysroot;
 pub struct Resolution {
     /// The kernel.
     pub release: Release,
+    /// How it is made.
+    #[serde(default)]
+    pub recipe: Recipe,
     /// The kernel's packages, all of one version.
     pub kernel: Vec<Package>,
     /// The toolchain and QEMU.
@@ -46,7 +51,7 @@ pub struct Prepared {
     /// The toolchain and QEMU.
     pub sysroot: Sysroot,
     /// The kernel.
-    pub kernel: StockKernel,
+    pub kernel: CachedKernel,
 }
 
 /// What to prepare, and how.
@@ -64,24 +69,28 @@ impl Resolution {
     /// What an earlier run has resolved, if it did: for `wanted`, or for `stock` if that is the same.
     #[must_use]
     pub fn load(layout: &Layout, wanted: &Wanted) -> Option<Self> {
-        let stock = || Self::load_file(layout, Wanted::Stock.name());
-        Self::load_file(layout, wanted.name())
+        let stock = || Self::load_file(layout, &Wanted::Stock);
+        Self::load_file(layout, wanted)
             .or_else(|| stock().filter(|stock| stock.release.series == wanted.name()))
     }
 
-    fn load_file(layout: &Layout, name: &str) -> Option<Self> {
+    fn load_file(layout: &Layout, wanted: &Wanted) -> Option<Self> {
+        let path = layout.resolution(wanted.name());
         // A file that cannot be read or understood is made again, at the price of asking the archive.
-        let known: Self = serde_json::from_slice(&fs::read(layout.resolution(name)).ok()?).ok()?;
-        (known.lists == Sysroot::lists()).then_some(known)
+        let known: Self = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
+        (known.lists == Sysroot::lists(known.recipe.compiler())).then_some(known)
     }
 
-    /// The toolchain of any earlier resolution: one toolchain is enough for all kernels.
-    fn known_toolchain(layout: &Layout) -> Option<Vec<Package>> {
-        let names = [Wanted::Stock.name()].into_iter().chain(release::TESTED);
-        names
-            .filter_map(|name| Self::load_file(layout, name))
+    /// What earlier runs have resolved, as far as it is kept.
+    fn all_known(layout: &Layout) -> impl Iterator<Item = Self> {
+        Wanted::kept().filter_map(|wanted| Self::load_file(layout, &wanted))
+    }
+
+    /// The toolchain of any earlier resolution: one is enough for all kernels that it can compile.
+    fn known_toolchain(layout: &Layout, compiler: Compiler) -> Option<Vec<Package>> {
+        Self::all_known(layout)
+            .find(|known| known.recipe.compiler() == compiler)
             .map(|known| known.toolchain)
-            .next()
     }
 
     fn ask(
@@ -94,13 +103,16 @@ impl Resolution {
         let apt = Apt::open(&layout.apt(), request.mirror, stop)?;
         apt.update(stop)?;
         let release = release::choose(request.wanted, &release::offered(&apt, stop)?)?;
-        let known = Self::known_toolchain(layout).filter(|_| !request.update);
+        let recipe = request.wanted.recipe();
+        let compiler = recipe.compiler();
+        let known = Self::known_toolchain(layout, compiler).filter(|_| !request.update);
         let resolution = Self {
-            kernel: apt.exact(&StockKernel::packages(&release), stop)?,
-            toolchain: known.map_or_else(|| Sysroot::resolve(&apt, stop), Ok)?,
+            kernel: apt.exact(&recipe.packages(&release), stop)?,
+            toolchain: known.map_or_else(|| Sysroot::resolve(&apt, compiler, stop), Ok)?,
             release,
+            recipe,
             asked: SystemTime::now(),
-            lists: Sysroot::lists(),
+            lists: Sysroot::lists(compiler),
         };
         stage.done();
         Ok(resolution)
@@ -110,7 +122,7 @@ impl Resolution {
     #[must_use]
     pub fn entries(&self, layout: &Layout) -> Prepared {
         let sysroot = Sysroot::at(layout, &self.toolchain);
-        let kernel = StockKernel::at(layout, &self.release, &self.kernel, &sysroot);
+        let kernel = CachedKernel::at(layout, self.recipe, &self.release, &self.kernel, &sysroot);
         Prepared { sysroot, kernel }
     }
 }
@@ -160,12 +172,12 @@ pub fn prepare(
         let toolchain = || sysroot.make(layout, &resolution.toolchain, progress, stop);
         let sources = || {
             let stage = progress.stage("unpack the kernel's packages");
-            StockKernel::unpack(tree, &resolution.release, &resolution.kernel, layout, stop)?;
+            kernel.unpack(tree, &resolution.release, &resolution.kernel, layout, stop)?;
             stage.done();
             Ok(())
         };
         parallel::all(&[&toolchain, &sources], stop)?;
-        StockKernel::compile(tree, sysroot, progress, stop)
+        kernel.compile(tree, sysroot, progress, stop)
     })?;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
     remove_packages(layout, &resolution.toolchain)?;
@@ -182,10 +194,7 @@ pub fn prepare(
 ///
 /// When something cannot be read or removed.
 pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
-    let names = [Wanted::Stock.name()].into_iter().chain(release::TESTED);
-    let known: Vec<_> = names
-        .filter_map(|name| Resolution::load_file(layout, name))
-        .collect();
+    let known: Vec<_> = Resolution::all_known(layout).collect();
     let entries: Vec<_> = known
         .iter()
         .map(|resolution| resolution.entries(layout))
@@ -248,9 +257,6 @@ pub(crate) fn save(resolution: &impl Serialize, path: &Path) -> Result<()> {
 
 /// What a toolchain takes while it is made, packages included, and afterwards, in bytes.
 const TOOLCHAIN_BYTES: u64 = 1_050_000_000;
-
-/// What a kernel tree takes while it is made, packages included, and afterwards, in bytes.
-const KERNEL_BYTES: u64 = 700_000_000;
 
 /// Checks that the disk has room for what is about to be made.
 pub(crate) fn require_space(layout: &Layout, needed: u64) -> Result<()> {
@@ -331,7 +337,7 @@ fn download(
     let (mut needed, mut bytes) = (Vec::new(), 0);
     if needs_kernel {
         needed.extend(resolution.kernel.clone());
-        bytes += KERNEL_BYTES;
+        bytes += resolution.recipe.bytes();
     }
     if sysroot.state()? != Entry::Whole {
         needed.extend(resolution.toolchain.clone());
@@ -345,11 +351,11 @@ fn download(
     };
     let packages = layout.packages();
     let release = &resolution.release;
-    if needs_kernel && !release.is_tested() {
+    if needs_kernel && resolution.recipe == Recipe::Stock && !release.is_tested() {
         // A kernel that cannot load the module is not worth the large packages.
         let headers = package::named(&resolution.kernel, &release.headers())?.clone();
         package::fetch(&apt, &[headers], &packages, progress, stop)?;
-        StockKernel::require_rust(release, &resolution.kernel, layout, stop)?;
+        kernel::require_rust_in_package(release, &resolution.kernel, layout, stop)?;
     }
     package::fetch(&apt, &needed, &packages, progress, stop)?;
     // The lists are large, and old by the time they are needed again.

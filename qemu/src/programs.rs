@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 
+use crate::checks::Checks;
 use crate::command::{HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
@@ -14,6 +15,9 @@ use crate::stop::Stop;
 
 /// The feature of `mmapdemo` that its tests for the guest require.
 const VM_FEATURE: &str = "vm";
+
+/// The feature of those that take a kernel in which calls can be made to fail, too.
+const SANITIZERS_FEATURE: &str = "sanitizers";
 
 /// The guest's own programs.
 #[derive(Clone, Debug)]
@@ -102,20 +106,25 @@ impl Programs {
 }
 
 impl TestProgram {
-    /// Builds the tests that need the guest, and asks each which tests it holds.
+    /// Builds the tests that need a guest with a kernel that has these `checks`, and asks each which tests it holds.
     ///
     /// # Errors
     ///
     /// When they do not compile, are not static, or one holds no test.
-    pub fn build_all(layout: &Layout, stop: &Stop) -> Result<Vec<Self>> {
+    pub fn build_all(layout: &Layout, checks: Checks, stop: &Stop) -> Result<Vec<Self>> {
         let names = vm_tests(layout, stop)?;
+        let feature = if checks.injects_faults {
+            SANITIZERS_FEATURE
+        } else {
+            VM_FEATURE
+        };
         let mut args = vec![
             "test",
             "--no-run",
             "--package",
             "mmapdemo",
             "--features",
-            VM_FEATURE,
+            feature,
         ];
         for name in &names {
             args.extend(["--test", name]);

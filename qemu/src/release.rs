@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::apt::Apt;
+use crate::cached_kernel::Recipe;
 use crate::failure::Failure;
 use crate::stop::Stop;
 
@@ -77,6 +78,8 @@ pub enum Wanted {
     Stock,
     /// The newest release of this series.
     Series(String),
+    /// A kernel with checks, compiled here from the sources of the same release as [`Self::Stock`].
+    Debug,
 }
 
 impl Wanted {
@@ -86,7 +89,23 @@ impl Wanted {
         match self {
             Self::Stock => "stock",
             Self::Series(series) => series,
+            Self::Debug => "debug",
         }
+    }
+
+    /// How such a kernel is made.
+    #[must_use]
+    pub fn recipe(&self) -> Recipe {
+        match self {
+            Self::Stock | Self::Series(_) => Recipe::Stock,
+            Self::Debug => Recipe::Debug,
+        }
+    }
+
+    /// All that is kept once it was prepared: other series only stay while they are in use.
+    pub fn kept() -> impl Iterator<Item = Self> {
+        let tested = TESTED.map(|series| Self::Series(series.to_owned()));
+        [Self::Stock, Self::Debug].into_iter().chain(tested)
     }
 }
 
@@ -106,7 +125,7 @@ pub fn offered(apt: &Apt, stop: &Stop) -> Result<Vec<Release>> {
 /// When the wanted series is not offered: the message lists what is.
 pub fn choose(wanted: &Wanted, offered: &[Release]) -> Result<Release, Failure> {
     let series: Vec<&str> = match wanted {
-        Wanted::Stock => TESTED.to_vec(),
+        Wanted::Stock | Wanted::Debug => TESTED.to_vec(),
         Wanted::Series(series) => vec![series],
     };
     let find = |series: &&str| offered.iter().find(|release| release.series == *series);
@@ -217,6 +236,13 @@ mod tests {
         assert_eq!(release.series, "7.3");
         assert!(release.is_tested());
         assert_eq!(release.kbuild(), "linux-kbuild-7.3.4+deb13");
+    }
+
+    #[test]
+    fn the_debug_kernel_is_made_of_the_sources_of_stock() {
+        let stock = choose(&Wanted::Stock, &complete(&archive()));
+        let debug = choose(&Wanted::Debug, &complete(&archive()));
+        assert_eq!(debug.unwrap(), stock.unwrap());
     }
 
     #[test]

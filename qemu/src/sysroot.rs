@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::apt::Apt;
 use crate::cache::{self, Entry};
 use crate::command::HostCommand;
+use crate::compiler::{Compiler, GCC};
 use crate::host;
 use crate::layout::Layout;
 use crate::machine::QemuProgram;
@@ -19,10 +20,7 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::stop::Stop;
 
-/// The C compiler that built Debian's kernels (`CONFIG_CC_VERSION_TEXT`).
-pub const CC: &str = "x86_64-linux-gnu-gcc-14";
-
-/// What building a module, checking a .config and running a guest need.
+/// What building a module, checking a .config and running a guest need, beside [`Compiler::packages`].
 pub const PACKAGES: [&str; 31] = [
     // Kbuild
     "make",
@@ -156,9 +154,10 @@ impl Sysroot {
 
     /// Names the lists that [`Self::resolve`] goes by.
     #[must_use]
-    pub fn lists() -> String {
+    pub fn lists(compiler: Compiler) -> String {
         let mut hash = Sha256::new();
-        for name in PACKAGES.iter().chain(&["/"]).chain(&NOT_NEEDED) {
+        let own = PACKAGES.iter().chain(&["/"]).chain(&NOT_NEEDED);
+        for name in own.chain(compiler.packages()) {
             hash.update(name);
             hash.update(" ");
         }
@@ -170,8 +169,9 @@ impl Sysroot {
     /// # Errors
     ///
     /// When apt cannot resolve them.
-    pub fn resolve(apt: &Apt, stop: &Stop) -> Result<Vec<Package>> {
-        let mut packages = apt.resolve(&PACKAGES, stop)?;
+    pub fn resolve(apt: &Apt, compiler: Compiler, stop: &Stop) -> Result<Vec<Package>> {
+        let names = [&PACKAGES, compiler.packages()].concat();
+        let mut packages = apt.resolve(&names, stop)?;
         packages.retain(|package| !NOT_NEEDED.contains(&package.name.as_str()));
         Ok(packages)
     }
@@ -302,7 +302,7 @@ fn lay_out(root: &Path) -> Result<()> {
 
 /// What the packages' maintainer scripts would have done, as far as it is needed.
 fn complete(root: &Path) -> Result<()> {
-    for (link, target) in [("awk", "mawk"), ("cc", CC), ("sh", "dash")] {
+    for (link, target) in [("awk", "mawk"), ("cc", GCC), ("sh", "dash")] {
         let link = root.join("usr/bin").join(link);
         if fs::symlink_metadata(&link).is_err() {
             symlink(target, &link).with_context(|| format!("failed to make {}", link.display()))?;

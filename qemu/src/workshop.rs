@@ -9,11 +9,11 @@ use anyhow::{Context, Result};
 
 use crate::accel;
 use crate::cache;
+use crate::cached_kernel::KernelTree;
 use crate::cli::{AccelChoice, Extras, Kernel, KernelArgs};
 use crate::command::Cancelled;
 use crate::host;
 use crate::initramfs::{self, BasePrograms};
-use crate::kernel::KernelTree;
 use crate::kit::Kit;
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -24,7 +24,6 @@ use crate::parallel;
 use crate::prepare::{self, Request};
 use crate::programs::Programs;
 use crate::progress::Progress;
-use crate::release::Wanted;
 use crate::report::Report;
 use crate::stop::Stop;
 use crate::sysroot::Sysroot;
@@ -117,16 +116,13 @@ impl<'a> Workshop<'a> {
         // Before anything is installed on the host for it.
         self.layout.make_cache()?;
         host::complete(self.progress, &self.stop)?;
-        let (wanted, own) = match &args.kernel {
-            Kernel::Debian(wanted) => (wanted, None),
-            Kernel::Own(dir) => (&Wanted::Stock, Some(dir)),
-        };
+        let wanted = args.kernel.toolchain()?;
         let request = Request {
-            wanted,
+            wanted: &wanted,
             mirror: args.mirror.as_deref(),
             update,
         };
-        if let Some(dir) = own {
+        if let Kernel::Own(dir) = &args.kernel {
             let sysroot = prepare::toolchain(&self.layout, &request, self.progress, &self.stop)?;
             let kernel = own_kernel::describe(dir, &sysroot, &self.stop)?;
             let held = Arc::new(vec![cache::hold(&sysroot.root)?]);
@@ -281,9 +277,9 @@ impl<'a> Workshop<'a> {
             qemu,
             kernel: target.kernel.image.clone(),
             accel: choice.accel,
-            hardware,
+            hardware: target.kernel.checks.enlarge(hardware),
             disks: Vec::new(),
-            extra_cmdline: Vec::new(),
+            extra_cmdline: target.kernel.checks.cmdline(),
         })
     }
 

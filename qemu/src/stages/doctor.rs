@@ -16,7 +16,6 @@ use crate::kit;
 use crate::layout::Layout;
 use crate::own_kernel;
 use crate::prepare::Resolution;
-use crate::release::Wanted;
 use crate::stop::Stop;
 use crate::workshop::Workshop;
 
@@ -171,13 +170,13 @@ fn prepared(
     args: &KernelArgs,
     stop: &Stop,
 ) -> Result<Vec<(&'static str, Finding)>> {
-    let wanted = match &args.kernel {
-        Kernel::Debian(wanted) => wanted,
-        Kernel::Own(_) => &Wanted::Stock,
+    let wanted = match args.kernel.toolchain() {
+        Ok(wanted) => wanted,
+        Err(error) => return Ok(vec![("own kernel", bad(&error))]),
     };
-    let Some(resolution) = Resolution::load(layout, wanted) else {
+    let Some(resolution) = Resolution::load(layout, &wanted) else {
         let text = format!(
-            "nothing is prepared for {} yet: cargo lab prepare",
+            "nothing is prepared for {0} yet: cargo lab prepare --kernel {0}",
             args.kernel
         );
         return Ok(vec![("kernel", Finding::Later(text))]);

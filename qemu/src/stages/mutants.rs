@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::test;
+use crate::checks::Checks;
 use crate::cli::{KernelArgs, Mutants};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
@@ -144,7 +145,7 @@ struct Suite<'a> {
 impl<'a> Suite<'a> {
     /// Tries it on the driver as it is, where nobody must notice anything.
     fn new(workshop: &'a Workshop<'a>, kernel: &KernelArgs) -> Result<Self> {
-        let tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
+        let tests = TestProgram::build_all(&workshop.layout, Checks::default(), &workshop.stop)?;
         let test = tests.into_iter().find(|test| test.name == test::DRIVER);
         let mut test = test.context("failed to find the tests of the driver")?;
         if let Some(name) = LEFT_OUT

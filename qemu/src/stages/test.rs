@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::run;
-use crate::cli::{AccelChoice, Extras, GuestArgs, KernelArgs, Run, Test};
+use crate::checks::Checks;
+use crate::cli::{AccelChoice, Extras, GuestArgs, Kernel, KernelArgs, Run, Test};
+use crate::exceptions::Exceptions;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
@@ -15,6 +17,7 @@ use crate::libtest::Tally;
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::programs::{Programs, TestProgram};
+use crate::release::Wanted;
 use crate::report::Report;
 use crate::session::Streams;
 use crate::workshop::Workshop;
@@ -52,6 +55,66 @@ struct Score {
     broke: bool,
     /// What came of the claims, if they were judged.
     claims: Option<ExitCode>,
+    /// How many tests were left out, as this kernel is an exception to them.
+    excepted: usize,
+}
+
+/// A kernel, and what is different about it.
+struct Subject {
+    kernel: KernelArgs,
+    checks: Checks,
+    exceptions: Exceptions,
+}
+
+impl Subject {
+    fn new(kernel: KernelArgs) -> Result<Self> {
+        let checks = kernel.kernel.checks()?;
+        let exceptions = match kernel.kernel {
+            Kernel::Debian(Wanted::Debug) => Exceptions::of_debug_kernel()?,
+            _ => Exceptions::default(),
+        };
+        Ok(Self {
+            kernel,
+            checks,
+            exceptions,
+        })
+    }
+
+    /// The test programs, without the tests that this kernel is an exception to.
+    fn tests(&self, workshop: &Workshop<'_>) -> Result<Vec<TestProgram>> {
+        let mut programs = TestProgram::build_all(&workshop.layout, self.checks, &workshop.stop)?;
+        programs.sort_by_key(|program| program.name == DRIVER);
+        let mut excepted = 0;
+        for program in &mut programs {
+            let before = program.tests.len();
+            let names = self.exceptions.tests(&program.name);
+            program.tests.retain(|test| !names.contains(test));
+            excepted += before - program.tests.len();
+        }
+        ensure!(
+            excepted == self.exceptions.nr_tests(),
+            "qemu/debug-exceptions.toml names {} tests, of which there are {excepted}",
+            self.exceptions.nr_tests()
+        );
+        Ok(programs)
+    }
+
+    /// What runs a test program, without those tests.
+    fn program(&self, test: &TestProgram) -> Program {
+        let mut program = program(test);
+        for name in self.exceptions.tests(&test.name) {
+            program
+                .argv
+                .extend(["--exact".into(), "--skip".into(), name.into()]);
+        }
+        program
+    }
+
+    /// The claims that may be skipped.
+    fn may_skip(&self) -> Vec<String> {
+        let everywhere = MAY_SKIP.iter().map(|&name| name.to_owned());
+        everywhere.chain(self.exceptions.claims()).collect()
+    }
 }
 
 impl Score {
@@ -67,11 +130,10 @@ impl Score {
 ///
 /// When the tests do not compile, or a guest cannot be made or started.
 pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
-    let mut tests = TestProgram::build_all(&workshop.layout, &workshop.stop)?;
-    tests.sort_by_key(|test| test.name == DRIVER);
     let mut scores = Vec::new();
     for kernel in args.kernels.each() {
-        let mut score = match on_kernel(workshop, &kernel, args.accel, &tests) {
+        let subject = Subject::new(kernel)?;
+        let mut score = match on_kernel(workshop, &subject, args.accel) {
             Ok(score) => score,
             Err(error) => {
                 // What was found on the kernels before is not to get lost.
@@ -80,7 +142,7 @@ pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
             }
         };
         if score.unavailable.is_none() {
-            score.claims = Some(claims(workshop, &kernel, args.accel)?);
+            score.claims = Some(claims(workshop, &subject, args.accel)?);
         }
         scores.push(score);
     }
@@ -92,9 +154,9 @@ pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
 /// # Errors
 ///
 /// If it was interrupted; whatever else keeps it from an answer counts, and the rest is still to be told.
-fn claims(workshop: &Workshop<'_>, kernel: &KernelArgs, accel: AccelChoice) -> Result<ExitCode> {
+fn claims(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> Result<ExitCode> {
     let args = Run {
-        kernel: kernel.clone(),
+        kernel: subject.kernel.clone(),
         guest: GuestArgs {
             accel,
             insmod_args: Vec::new(),
@@ -103,7 +165,7 @@ fn claims(workshop: &Workshop<'_>, kernel: &KernelArgs, accel: AccelChoice) -> R
         claims: Vec::new(),
         details: false,
         warm: false,
-        may_skip: Some(MAY_SKIP.map(str::to_owned).into()),
+        may_skip: Some(subject.may_skip()),
         json: None,
         junit: None,
     };
@@ -122,12 +184,8 @@ fn counted(judged: Result<ExitCode>) -> Result<ExitCode> {
 }
 
 /// Runs all test programs in one guest.
-fn on_kernel(
-    workshop: &Workshop<'_>,
-    kernel: &KernelArgs,
-    accel: AccelChoice,
-    tests: &[TestProgram],
-) -> Result<Score> {
+fn on_kernel(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> Result<Score> {
+    let (kernel, tests) = (&subject.kernel, subject.tests(workshop)?);
     let planned = tests.iter().map(|test| test.tests.len()).sum();
     let extras = Extras {
         disk: true,
@@ -153,17 +211,21 @@ fn on_kernel(
     let files = tests
         .iter()
         .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755));
+    let programs = tests.iter().map(|test| subject.program(test));
     let plan = Plan {
         accel,
-        timeout: Some(TIMEOUT),
-        ..Plan::new(&built, Work::Programs(tests.iter().map(program).collect()))
+        timeout: Some(TIMEOUT * subject.checks.slowdown()),
+        ..Plan::new(&built, Work::Programs(programs.collect()))
     };
     let plan = plan.files(files).extras(kit.as_ref(), extras)?;
     let report = plan.boot(workshop, Streams::outputs())?;
     if report.outcome == Outcome::Interrupted {
         return Err(Failure::Interrupted("running the tests in the guest".into()).into());
     }
-    Ok(score(&built.target.kernel.release, tests, &report))
+    Ok(Score {
+        excepted: subject.exceptions.nr_tests(),
+        ..score(&built.target.kernel.release, &tests, &report)
+    })
 }
 
 /// Where a test program is in the guest.
@@ -241,6 +303,7 @@ fn summarise(scores: &[Score]) -> ExitCode {
             unavailable,
             broke,
             claims: _,
+            excepted,
         } = score;
         match unavailable {
             Some(why) => println!("{kernel}: UNAVAILABLE, {missing} tests not run: {why}"),
@@ -248,6 +311,9 @@ fn summarise(scores: &[Score]) -> ExitCode {
                 "{kernel}: {passed} passed, {failed} failed, {missing} missing, and the guest broke"
             ),
             None => println!("{kernel}: {passed} passed, {failed} failed, {missing} missing"),
+        }
+        if *excepted > 0 {
+            println!("{kernel}: {excepted} tests left out, see qemu/debug-exceptions.toml");
         }
         if score.claims_failed() {
             println!("{kernel}: the claims are not as expected, or were not all judged");

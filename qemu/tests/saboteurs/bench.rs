@@ -15,6 +15,7 @@ use lab::layout::Layout;
 use lab::machine::{Hardware, Machine};
 use lab::module::Builder;
 use lab::outcome::Outcome;
+use lab::patch::{MUTANTS, Patch, Sources};
 use lab::phase::Deadlines;
 use lab::progress::Progress;
 use lab::session::{self, Guest, Streams};
@@ -58,9 +59,10 @@ fn make_parts() -> Parts {
     }
 }
 
-/// The kernel that `lab run` takes when none is named.
+/// The kernel that this test program is about.
 fn kernel_args() -> KernelArgs {
-    let cli = <Cli as clap::Parser>::try_parse_from(["lab", "build"]).unwrap();
+    let args = ["lab", "build", "--kernel", crate::KERNEL];
+    let cli = <Cli as clap::Parser>::try_parse_from(args).unwrap();
     let Command::Build(args) = cli.command else {
         panic!("`lab build` is another command");
     };
@@ -75,6 +77,11 @@ fn saboteur(workshop: &Workshop<'_>, built: &Built) -> PathBuf {
     for file in ["Kbuild", "driver/mmapdemo.rs"] {
         fs::copy(source.join(file), project.join(file)).unwrap();
     }
+    build(project, workshop, built)
+}
+
+/// Builds the module whose sources are in `project`.
+fn build(project: PathBuf, workshop: &Workshop<'_>, built: &Built) -> PathBuf {
     let layout = Layout {
         project,
         cache: workshop.layout.cache.clone(),
@@ -124,7 +131,7 @@ impl Sabotage {
                 work: Work::Programs(vec![program]),
                 ending: Ending::PowerOff,
             },
-            deadlines: Deadlines::default(),
+            deadlines: parts.built.target.kernel.checks.deadlines(),
         }
     }
 
@@ -133,6 +140,27 @@ impl Sabotage {
         let mut sabotage = Self::of_programs("true");
         sabotage.files = vec![GuestFile::copy(&parts().saboteur, MODULE_PATH, 0o644)];
         sabotage.job.module = Some(Module::mmapdemo(format!("how={how}")));
+        sabotage
+    }
+
+    /// The driver with one of the mistakes in `driver/mutants`, and a program that may meet it.
+    #[allow(
+        dead_code,
+        reason = "only one of the programs that share this file has one"
+    )]
+    pub(crate) fn of_mutant(name: &str, script: &str) -> Self {
+        let progress = Progress::new(true);
+        let workshop = Workshop::open(&progress).unwrap();
+        let project = &workshop.layout.project;
+        let mutants = Patch::all(&project.join(MUTANTS)).unwrap();
+        let mutant = mutants.iter().find(|it| it.name == name).unwrap();
+        let mut sources = Sources::read(project).unwrap();
+        sources.apply(mutant).unwrap();
+        let copy = project.join("target/lab/mutant").join(name);
+        sources.write(&copy).unwrap();
+        let module = build(copy, &workshop, &parts().built);
+        let mut sabotage = Self::of_programs(script);
+        sabotage.files = vec![GuestFile::copy(module, MODULE_PATH, 0o644)];
         sabotage
     }
 

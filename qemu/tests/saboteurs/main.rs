@@ -11,3 +11,6 @@ mod bench;
 mod guest;
 mod host;
 mod kernel;
+
+/// Which kernel the guests have.
+const KERNEL: &str = "stock";

@@ -8,6 +8,7 @@
 
 use core::borrow::Borrow;
 use kernel::{
+    new_mutex,
     new_spinlock,
     page::Page,
     prelude::*,
@@ -82,8 +83,32 @@ fn break_a_rule(how: usize) -> Result {
         5 => hang(),
         7 => fsleep(BLOCKS),
         8 => Refcount::new(0).inc(),
+        10 => core::mem::forget(KBox::new([how; 8], GFP_KERNEL)?),
+        11 => lock_both_ways()?,
+        12 => overflow(how)?,
         _ => {}
     }
+    Ok(())
+}
+
+/// Locks one, then the other; then the other, then the one. Two that do so at once can wait for each other.
+fn lock_both_ways() -> Result {
+    let one = KBox::pin_init(new_mutex!(0, "saboteur::one"), GFP_KERNEL)?;
+    let other = KBox::pin_init(new_mutex!(0, "saboteur::other"), GFP_KERNEL)?;
+    for (first, second) in [(&one, &other), (&other, &one)] {
+        let _first = first.lock();
+        let _second = second.lock();
+    }
+    Ok(())
+}
+
+/// Adds to a number until it has no room for more: wrong, and wrapped around where nobody looks.
+fn overflow(how: usize) -> Result {
+    let mut number = u8::try_from(how)?;
+    for _ in 0..=u8::MAX {
+        number += 1;
+    }
+    pr_info!("wrapped around to {number}\n");
     Ok(())
 }
 
