@@ -39,6 +39,8 @@ enum Order {
     },
     /// Look the current mapping up in the page table.
     Page,
+    /// Say where the current mapping is.
+    Addr,
     /// Look the current mapping up in smaps.
     Vma,
     /// Allocate by malloc(3), look the block up in smaps, and free it.
@@ -53,6 +55,7 @@ enum Answer {
     Loaded(Loaded),
     Watched(Option<Loaded>),
     Page(Page),
+    Addr(usize),
     Vma(Option<Vma>),
     Broke(String),
 }
@@ -216,6 +219,18 @@ impl Actor {
         }
     }
 
+    /// Where its current mapping is.
+    ///
+    /// # Errors
+    ///
+    /// If the process is gone.
+    pub fn addr(&mut self) -> Result<usize> {
+        match self.ask(&Order::Addr)? {
+            Answer::Addr(addr) => Ok(addr),
+            other => Err(self.confused(&other)),
+        }
+    }
+
     /// The VMA of its current mapping.
     ///
     /// # Errors
@@ -359,6 +374,7 @@ fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
             load(mapping, then.0, then.1).map(|loaded| Answer::Watched(Some(loaded)))
         }
         Order::Page => procfs::page(mapping.addr()).map(Answer::Page),
+        Order::Addr => Ok(Answer::Addr(mapping.addr())),
         Order::Vma => procfs::vma(mapping.addr()).map(Answer::Vma),
     }
 }

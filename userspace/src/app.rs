@@ -17,6 +17,7 @@ use crate::{actor, example, experiment, message, stress};
 mod claims;
 mod results;
 mod tracing;
+mod scenarios;
 mod trials;
 
 /// Why the program could not do what it was told.
@@ -38,6 +39,9 @@ pub enum Failure {
         /// What the system said.
         source: io::Error,
     },
+    /// A scenario that there is not.
+    #[error("no scenario {0}; `mmapdemo scenario --list` names them")]
+    NoScenario(String),
     /// An example that has no flaw to show.
     #[error("nothing is wrong with {0} as it was written; run it without --as-written")]
     Flawless(String),
@@ -51,7 +55,10 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Claims { .. } | Self::Unreadable { .. } | Self::Flawless(_) => ExitCode::Usage,
+            Self::Claims { .. }
+            | Self::Unreadable { .. }
+            | Self::NoScenario(_)
+            | Self::Flawless(_) => ExitCode::Usage,
             Self::Lab(_) => ExitCode::LabBroke,
         }
     }
@@ -71,6 +78,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Explain { claim } => trials::explain(cli, claim),
         Command::Requirements { ids } => trials::requirements(cli, ids),
         Command::Observe(options) => trials::observe(cli, options),
+        Command::Scenario(options) => scenarios::scenario(cli, options),
         Command::Writer(options) => Ok(message::write(device, options)?),
         Command::Reader(options) => Ok(message::read(device, options)?),
         Command::Example(options) => example(options),

@@ -15,6 +15,9 @@ const UNION: u32 = 5;
 const HEAD: usize = 12;
 /// A member: name, type, offset.
 const MEMBER: usize = 12;
+/// Of a structure with bit fields, whose members' offsets have the field's length in the upper bits.
+const HAS_BITFIELDS: u32 = 1 << 31;
+const BIT_OFFSET: u32 = 0xff_ffff;
 
 /// All types of a kernel.
 #[derive(Debug)]
@@ -73,27 +76,69 @@ impl Types {
     /// if the kernel has no such structure.
     #[must_use]
     pub fn members(&self, structure: &str) -> Option<Vec<String>> {
-        let found = self.starts.iter().copied().find(|start| {
+        let members = self.layout(structure)?.into_iter();
+        Some(members.map(|(name, _)| name).collect())
+    }
+
+    /// Where a member of a structure begins, in bytes; `None` if the kernel has none of this name, or if it
+    /// does not begin with a byte.
+    #[must_use]
+    pub fn offset(&self, structure: &str, member: &str) -> Option<u64> {
+        let members = self.layout(structure)?;
+        let (_, bits) = members.into_iter().find(|(name, _)| name == member)?;
+        (bits % 8 == 0).then_some(bits / 8)
+    }
+
+    /// Where a member that this kernel is known to have begins in its structure, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If it has none of this name.
+    pub fn place(&self, structure: &str, member: &str) -> Result<u64> {
+        self.offset(structure, member)
+            .ok_or_else(|| Error::Garbled {
+                what: format!("struct {structure} of this kernel"),
+                detail: format!("it has no {member}"),
+            })
+    }
+
+    /// The length of a structure, in bytes.
+    #[must_use]
+    pub fn len(&self, structure: &str) -> Option<u64> {
+        self.word(self.find(structure)? + 8).map(u64::from)
+    }
+
+    fn find(&self, structure: &str) -> Option<usize> {
+        self.starts.iter().copied().find(|start| {
             self.kind(*start) == Some(STRUCT) && self.name(*start) == Some(structure.as_bytes())
-        })?;
+        })
+    }
+
+    /// Names and offsets, in bits, of a structure's members.
+    fn layout(&self, structure: &str) -> Option<Vec<(String, u64)>> {
         let mut members = Vec::new();
-        self.collect(found, &mut members)?;
+        self.collect(self.find(structure)?, 0, &mut members)?;
         Some(members)
     }
 
-    fn collect(&self, start: usize, members: &mut Vec<String>) -> Option<()> {
-        let nr_members = self.word(start + 4)? & 0xffff;
-        for nr in 0..nr_members as usize {
+    fn collect(&self, start: usize, at: u64, members: &mut Vec<(String, u64)>) -> Option<()> {
+        let info = self.word(start + 4)?;
+        for nr in 0..(info & 0xffff) as usize {
             let member = start + HEAD + nr * MEMBER;
             let name = self.name(member)?;
+            let mut offset = self.word(member + 8)?;
+            if info & HAS_BITFIELDS != 0 {
+                offset &= BIT_OFFSET;
+            }
+            let offset = at + u64::from(offset);
             if !name.is_empty() {
-                members.push(String::from_utf8_lossy(name).into_owned());
+                members.push((String::from_utf8_lossy(name).into_owned(), offset));
                 continue;
             }
             let number = self.word(member + 4)? as usize;
             let inner = *self.starts.get(number.checked_sub(1)?)?;
             if matches!(self.kind(inner)?, STRUCT | UNION) {
-                self.collect(inner, members)?;
+                self.collect(inner, offset, members)?;
             }
         }
         Some(())
@@ -167,6 +212,15 @@ mod tests {
         assert_eq!(types.members("area").unwrap(), ["start", "end"]);
         assert_eq!(types.members("int"), None);
         assert_eq!(types.members("no_such_struct"), None);
+    }
+
+    #[test]
+    fn members_lie_where_the_description_says() {
+        let types = Types::parse(made_up()).unwrap();
+        assert_eq!(types.offset("area", "start"), Some(0));
+        assert_eq!(types.offset("area", "end"), Some(4));
+        assert_eq!(types.offset("area", "middle"), None);
+        assert_eq!(types.len("area"), Some(8));
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub enum Command {
     },
     /// Run experiments and print what they see as JSON, a line each, for a later `run --recorded`.
     Observe(Observe),
+    /// Play scenarios, and print as JSON what was there after each step, for `lab show` to draw.
+    Scenario(Scenario),
     /// Write a text into a shared page for a reader in another process.
     Writer(Writer),
     /// Wait for a writer's text in a shared page and print it.
@@ -126,6 +128,29 @@ pub struct Observe {
     /// The boot that this is: only experiments that are to look in it are run.
     #[arg(long, value_enum, default_value_t = Boot::Main)]
     pub boot: Boot,
+}
+
+/// Play scenarios, and print what was there after each step.
+#[derive(Debug, Args)]
+pub struct Scenario {
+    /// The scenarios; all if none is given.
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Write the recording to this file or character device (docs/results.md), not to standard output.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The boot that this is: only what is to be done in it is done.
+    #[arg(long, value_enum, default_value_t = Boot::Main)]
+    pub boot: Boot,
+    /// What was recorded in earlier boots, one recording after the other.
+    #[arg(long, value_name = "FILE")]
+    pub recorded: Vec<PathBuf>,
+    /// List the scenarios.
+    #[arg(long)]
+    pub list: bool,
+    /// Say what they need, one thing a line.
+    #[arg(long, conflicts_with = "list")]
+    pub requirements: bool,
 }
 
 /// List the claims.

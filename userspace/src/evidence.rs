@@ -31,16 +31,16 @@ pub enum Value {
 }
 
 /// Bytes in JSON: two hexadecimal digits each.
-mod hexadecimal {
+pub(crate) mod hexadecimal {
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
         let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         to.serialize_str(&digits.concat())
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let digits = String::deserialize(from)?;
         let byte = |pair: &[u8]| {
             let pair = std::str::from_utf8(pair).map_err(D::Error::custom)?;

@@ -39,43 +39,79 @@ pub fn address_of(physical: u64) -> Result<u64> {
 /// As [`address_of`].
 pub fn read(physical: u64, len: usize) -> Result<Vec<u8>> {
     let (segment, inside) = find(physical)?;
+    fetch(segment.offset + inside, len)
+}
+
+/// Bytes at one of the kernel's own addresses.
+///
+/// # Errors
+///
+/// If `/proc/kcore` cannot be read or does not show that address.
+pub fn read_at(addr: u64, len: usize) -> Result<Vec<u8>> {
+    let (segment, inside) = around(addr, |segment| segment.addr)
+        .and_then(|found| found.ok_or_else(|| unknown("address", addr)))?;
+    fetch(segment.offset + inside, len)
+}
+
+/// The 64-bit word at a physical address.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn word(physical: u64) -> Result<u64> {
+    Ok(number(&read(physical, size_of::<u64>())?))
+}
+
+/// The 64-bit word at one of the kernel's own addresses.
+///
+/// # Errors
+///
+/// As [`read_at`].
+pub fn word_at(addr: u64) -> Result<u64> {
+    Ok(number(&read_at(addr, size_of::<u64>())?))
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    let digits = bytes.iter().rev();
+    digits.fold(0, |high, byte| high << 8 | u64::from(*byte))
+}
+
+fn fetch(offset: u64, len: usize) -> Result<Vec<u8>> {
     let mut bytes = vec![0; len];
     let file = File::open(KCORE).map_err(Error::file("open", KCORE))?;
-    let read = file.read_exact_at(&mut bytes, segment.offset + inside);
+    let read = file.read_exact_at(&mut bytes, offset);
     read.map_err(Error::file("read", KCORE))?;
     Ok(bytes)
 }
 
 fn find(physical: u64) -> Result<(Segment, u64)> {
+    around(physical, |segment| segment.physical)?
+        .ok_or_else(|| unknown("physical address", physical))
+}
+
+/// The segment that `number` lies in, counted from what `start` says of it, and how far inside.
+fn around(number: u64, start: impl Fn(&Segment) -> u64) -> Result<Option<(Segment, u64)>> {
     let file = File::open(KCORE).map_err(Error::file("open", KCORE))?;
     let mut headers = vec![0; HEADERS];
     let len = file.read_at(&mut headers, 0);
     headers.truncate(len.map_err(Error::file("read", KCORE))?);
     let segments = parse(&headers).unwrap_or_default();
-    let around = |segment: &Segment| {
-        let inside = physical.checked_sub(segment.physical)?;
-        (inside < segment.len).then_some((*segment, inside))
-    };
-    segments
-        .iter()
-        .find_map(around)
-        .ok_or_else(|| Error::Garbled {
-            what: KCORE.to_owned(),
-            detail: format!("no segment has the physical address {physical:#x}"),
-        })
+    Ok(segments.into_iter().find_map(|segment| {
+        let inside = number.checked_sub(start(&segment))?;
+        (inside < segment.len).then_some((segment, inside))
+    }))
+}
+
+fn unknown(what: &str, number: u64) -> Error {
+    Error::Garbled {
+        what: KCORE.to_owned(),
+        detail: format!("no segment has the {what} {number:#x}"),
+    }
 }
 
 /// The segments of a 64-bit ELF file.
 fn parse(bytes: &[u8]) -> Option<Vec<Segment>> {
-    let number = |at: usize, len: usize| -> Option<u64> {
-        let bytes = bytes.get(at..at + len)?;
-        Some(
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |high, byte| high << 8 | u64::from(*byte)),
-        )
-    };
+    let number = |at: usize, len: usize| bytes.get(at..at + len).map(number);
     let position = |at, len| usize::try_from(number(at, len)?).ok();
     let (table, entry, nr_entries) = (position(0x20, 8)?, position(0x36, 2)?, position(0x38, 2)?);
     let mut segments = Vec::new();

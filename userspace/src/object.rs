@@ -1,5 +1,6 @@
 //! Object: something that can be mapped, by a name that any process can open, and how to map it.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
@@ -146,6 +147,21 @@ impl Request {
     fn name(&self) -> String {
         let name = self.path.as_ref().map(|path| path.display().to_string());
         name.unwrap_or_else(|| "anonymous memory".to_owned())
+    }
+}
+
+/// The calls, as a C program has them.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.path {
+            let mode = match self.mode {
+                Mode::ReadOnly => "O_RDONLY",
+                Mode::WriteOnly => "O_WRONLY",
+                Mode::ReadWrite => "O_RDWR",
+            };
+            write!(f, "open({:?}, {mode}); ", path.display().to_string())?;
+        }
+        write!(f, "{}", self.call())
     }
 }
 

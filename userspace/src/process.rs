@@ -7,8 +7,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -239,6 +242,17 @@ impl Process {
             }),
         }
     }
+}
+
+/// Leaves out what nobody needs of a child that the C library aborts: a core file, and the reason on standard error.
+///
+/// # Errors
+///
+/// If that cannot be had.
+pub fn be_quiet() -> nix::Result<()> {
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let nowhere = open("/dev/null", OFlag::O_WRONLY, Mode::empty())?;
+    nix::unistd::dup2_stderr(nowhere)
 }
 
 /// Ties this child to its parent, which it must not outlive; `PR_SET_PDEATHSIG(2const)`.

@@ -103,6 +103,67 @@ fn parse_page(entry: &[u8]) -> Page {
     }
 }
 
+/// What `/proc/PID/pagemap` says of one page of a process.
+#[expect(clippy::struct_excessive_bools, reason = "bits of a word")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MapEntry {
+    /// The number of the frame, if it shows one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pfn: Option<u64>,
+    /// Whether the page belongs to a file or to shared memory.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub file: bool,
+    /// Whether it was stored to since it was mapped, or since somebody asked to forget that.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub soft_dirty: bool,
+    /// Whether no other page table has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exclusive: bool,
+    /// Whether it has been moved to swap.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub swapped: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// What is shown of the page at `addr` of any process.
+///
+/// # Errors
+///
+/// If its `/proc/PID/pagemap` cannot be read.
+pub fn map_entry(pid: Pid, addr: u64) -> Result<MapEntry> {
+    let path = format!("/proc/{pid}/pagemap");
+    let mut bytes = [0; size_of::<u64>()];
+    let offset = addr / PAGE_SIZE as u64 * size_of::<u64>() as u64;
+    let pagemap = File::open(&path).map_err(Error::file("open", &path))?;
+    pagemap
+        .read_exact_at(&mut bytes, offset)
+        .map_err(Error::file("read", &path))?;
+    let word = u64::from_ne_bytes(bytes);
+    // pagemap.rst; the crate's flags lack some of them.
+    let is = |bit: u32| word >> bit & 1 != 0;
+    Ok(MapEntry {
+        pfn: parse_page(&bytes).pfn,
+        file: is(61),
+        soft_dirty: is(55),
+        exclusive: is(56),
+        swapped: is(62),
+    })
+}
+
+/// All VMAs of a process, in the order of their addresses, with all that is known of them.
+///
+/// # Errors
+///
+/// If its `/proc/PID/smaps` cannot be read.
+pub fn areas(pid: Pid) -> Result<Vec<Vma>> {
+    let maps: MemoryMaps = read(&format!("/proc/{pid}/smaps"))?;
+    Ok(maps.into_iter().map(|map| to_vma(&map)).collect())
+}
+
 /// How many pages of the mapping are in this process's page table.
 ///
 /// # Errors
@@ -292,6 +353,30 @@ pub fn falls_asleep(pid: Pid, timeout: Duration) -> Result<bool> {
         std::thread::yield_now();
     }
     Ok(false)
+}
+
+/// Waits until a process sleeps in the call of this number, see `proc_pid_syscall(5)`; `false` if it ended instead.
+///
+/// # Errors
+///
+/// If neither happens in time.
+pub fn sleeps_in_call(pid: Pid, number: libc::c_long, timeout: Duration) -> Result<bool> {
+    let path = format!("/proc/{pid}/syscall");
+    let number = number.to_string();
+    let deadline = Instant::now() + timeout;
+    while Instant::now() < deadline {
+        // Of a process that has ended it cannot be read, or has -1.
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        match text.split_whitespace().next() {
+            Some(call) if call == number => return Ok(true),
+            None | Some("-1") => return Ok(false),
+            Some(_) => std::thread::yield_now(),
+        }
+    }
+    Err(Error::Deadline {
+        what: format!("process {pid} to sleep or end"),
+        timeout,
+    })
 }
 
 fn read<T: FromBufRead>(path: &str) -> Result<T> {

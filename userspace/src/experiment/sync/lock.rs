@@ -2,13 +2,10 @@
 
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl, open};
-use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::stat::Mode as Permissions;
-use nix::unistd::Pid;
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
 
 use super::sum::{add_guarded, load_and_store, lose_some};
 use crate::errand;
@@ -17,7 +14,8 @@ use crate::evidence::{CallEnd, Evidence, Value};
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::{MemFile, Request};
-use crate::process::Process;
+use crate::process::{Process, be_quiet};
+use crate::procfs;
 use crate::sys::lock::{Mutex, Semaphore};
 use crate::sys::{Mapping, PAGE_SIZE, futex_wait};
 use crate::turn::TURN;
@@ -117,39 +115,15 @@ fn wait_and_give(
     let waiter = Process::fork("the waiter", || {
         i32::from(be_quiet().is_err() || wait().is_err())
     })?;
-    let asleep = sleeps_in_futex(waiter.pid())?;
+    let asleep = procfs::sleeps_in_call(waiter.pid(), libc::SYS_futex, TURN)?;
     give()?;
-    if asleep && !waiter.ends_within(PATIENCE)? && sleeps_in_futex(waiter.pid())? {
+    if asleep
+        && !waiter.ends_within(PATIENCE)?
+        && procfs::sleeps_in_call(waiter.pid(), libc::SYS_futex, TURN)?
+    {
         return Ok("still-waiting".into());
     }
     Ok(waiter.wait(TURN)?.into())
-}
-
-/// The C library says on standard error why it aborts; that and a core file nobody needs here.
-fn be_quiet() -> nix::Result<()> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    let nowhere = open("/dev/null", OFlag::O_WRONLY, Permissions::empty())?;
-    nix::unistd::dup2_stderr(nowhere)
-}
-
-/// Waits until the process sleeps in futex(2), see `proc_pid_syscall(5)`; `false` if it ended instead.
-fn sleeps_in_futex(pid: Pid) -> Result<bool> {
-    let path = format!("/proc/{pid}/syscall");
-    let futex = libc::SYS_futex.to_string();
-    let deadline = Instant::now() + TURN;
-    while Instant::now() < deadline {
-        // Of a process that has ended it cannot be read, or has -1.
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        match text.split_whitespace().next() {
-            Some(call) if call == futex => return Ok(true),
-            None | Some("-1") => return Ok(false),
-            Some(_) => std::thread::yield_now(),
-        }
-    }
-    Err(Error::Deadline {
-        what: format!("process {pid} to sleep or end"),
-        timeout: TURN,
-    })
 }
 
 fn file_locks(fixture: &Fixture) -> Result<Evidence> {
