@@ -78,6 +78,11 @@ pub enum Command {
     /// After each change of the driver or the experiments, build, restore a booted machine, run and report.
     #[command(after_help = WATCH_NOTES)]
     Watch(Watch),
+    /// Write everything that is found about the claims into one HTML page: verdicts, evidence, costs, with search.
+    Report(Report),
+    /// Show what mmap does step by step: processes, page tables, frames of memory, as they were in a real run.
+    #[command(after_help = SHOW_KEYS)]
+    Show(Show),
     /// Run a static program in the guest, with the module loaded; its output and status come through.
     #[command(after_help = EXEC_EXAMPLES)]
     Exec(Exec),
@@ -114,6 +119,21 @@ pub enum Command {
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
+
+const SHOW_KEYS: &str = "\
+On a terminal:
+  space, right, enter    the next step        n, p    the next scenario, the one before
+  left, backspace        the step before      q       an end
+  down, up               what does not fit    g, G    the first step, the last
+Elsewhere all steps are printed one after the other. Colours: not if NO_COLOR is set.
+
+Examples:
+  cargo lab show many-frames                           a private mapping, store by store
+  cargo lab show --html mmap.html                      all scenarios as one page for a browser or paper
+  cargo lab show --json run.json && cargo lab show --from run.json not-a-snapshot
+
+All is drawn from what was recorded in the guest. Exit status 1: something that a step is to show was not seen in
+this run.";
 
 const RUN_BOOTS: &str = "\
 Most claims are judged in one boot. Some take another machine, which is booted before, and only if such
@@ -349,6 +369,52 @@ pub struct Run {
     /// Write one test case a claim and node to this file, as JUnit XML.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+/// `lab report`.
+#[derive(Clone, Debug, Args)]
+pub struct Report {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// The claims to judge; all of them, if none is named.
+    #[arg(value_name = "CLAIM", conflicts_with = "from")]
+    pub claims: Vec<String>,
+    /// What `lab run --json` wrote before; otherwise the claims are judged now.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// The page.
+    #[arg(long, value_name = "FILE", default_value = "mmap-report.html")]
+    pub html: PathBuf,
+}
+
+/// `lab show`.
+#[derive(Clone, Debug, Args)]
+pub struct Show {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// How the guest runs.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// The scenarios; all of them, if none is named.
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Name the scenarios.
+    #[arg(long)]
+    pub list: bool,
+    /// Draw what was recorded before, without a guest.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["list", "json"])]
+    pub from: Option<PathBuf>,
+    /// Write one HTML document to this file, instead of showing anything here.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Write what was recorded to this file, for `--from` and other programs (docs/results.md).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// `lab exec`.

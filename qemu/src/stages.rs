@@ -9,9 +9,11 @@ mod mutants;
 mod reports;
 mod run;
 mod shell;
+mod show;
 mod stress;
 mod test;
 mod trace;
+mod verdicts;
 mod watch;
 
 use std::process::ExitCode;
@@ -63,6 +65,8 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Exec(args) => Ok(exec::exec(&workshop, args)),
         Command::Trace(args) => trace::trace(&workshop, args).map(Into::into),
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
+        Command::Report(args) => verdicts::report(&workshop, args).map(Into::into),
+        Command::Show(args) => show::show(&workshop, args).map(Into::into),
         Command::Check(args) => check(&workshop, args).map(Into::into),
         // They are done, above: neither takes a workshop.
         Command::Completions { .. } | Command::Man { .. } => Ok(Code::AsExpected.into()),

@@ -16,8 +16,8 @@ use crate::{actor, example, experiment, message, stress};
 
 mod claims;
 mod results;
-mod tracing;
 mod scenarios;
+mod tracing;
 mod trials;
 
 /// Why the program could not do what it was told.

@@ -25,7 +25,7 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// Lets the experiments of `claims` look in `boot`, and keeps what they see.
+    /// Runs `command` in `boot`, and keeps what it says that it saw.
     ///
     /// # Errors
     ///
@@ -37,12 +37,11 @@ impl Earlier {
         workshop: &Workshop<'_>,
         built: &Built,
         kit: Option<&Kit>,
-        (args, claims): (&GuestArgs, &[String]),
+        (args, command): (&GuestArgs, &[&str]),
     ) -> Result<()> {
-        let command = ["mmapdemo", "observe", "--boot", boot.name];
         let program = Program {
             capture: true,
-            ..Program::new(command.into_iter().chain(claims.iter().map(String::as_str)))
+            ..Program::new(command.iter().copied())
         };
         let plan = Plan {
             accel: args.accel,

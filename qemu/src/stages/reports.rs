@@ -27,7 +27,7 @@ struct Wanted {
 
 /// A file of the host.
 #[derive(Debug)]
-enum Destination {
+pub(super) enum Destination {
     /// A regular file: it appears under its name when it is complete.
     New(NamedTempFile, PathBuf),
     /// A device or a pipe.
@@ -99,7 +99,12 @@ impl Reports {
 }
 
 impl Destination {
-    fn begin(path: &Path) -> Result<Self> {
+    /// Begins it, so that a file that cannot be written is noticed before anything is done for it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(super) fn begin(path: &Path) -> Result<Self> {
         let context = || format!("failed to write {}", path.display());
         match fs::metadata(path) {
             Ok(metadata) if !metadata.is_file() => {
@@ -117,7 +122,12 @@ impl Destination {
         Ok(Self::New(file.with_context(context)?, path.to_owned()))
     }
 
-    fn write(self, bytes: &[u8]) -> Result<()> {
+    /// Writes it.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be written.
+    pub(super) fn write(self, bytes: &[u8]) -> Result<()> {
         let context = |path: &Path| format!("failed to write {}", path.display());
         match self {
             Self::Special(mut file, path) => file.write_all(bytes).with_context(|| context(&path)),

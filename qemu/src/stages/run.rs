@@ -122,7 +122,9 @@ pub(super) fn judged(
                 .note(&format!("  no boot {}: {why}", boot.what));
             continue;
         }
-        let asked = (&args.guest, args.claims.as_slice());
+        let mut command = vec!["mmapdemo", "observe", "--boot", boot.name];
+        command.extend(args.claims.iter().map(String::as_str));
+        let asked = (&args.guest, command.as_slice());
         earlier.boot(boot, workshop, &built, kit.as_ref(), asked)?;
     }
     let plan = Plan {

@@ -20,4 +20,5 @@ mod readme;
 mod run;
 mod saved;
 mod session;
+mod show;
 mod vmlinux;

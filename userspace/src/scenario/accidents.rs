@@ -88,7 +88,7 @@ fn contend(
     let asleep = procfs::sleeps_in_call(b.pid(), libc::SYS_futex, TURN)?;
     if asleep {
         stage.watch("B", b.pid(), vec![("mutex".to_owned(), addr)]);
-        let act = Act::new("B", "a child of A, wants the mutex");
+        let act = Act::new("B", "is a child of A, and wants the mutex");
         stage.record(
             act.call("pthread_mutex_lock(&mutex)")
                 .fact("b.sleeps-in-futex", asleep),
@@ -103,7 +103,7 @@ fn contend(
     let (by, did) = if asleep {
         ("A", "gives the mutex back")
     } else {
-        ("B", "a child of A, wants the mutex")
+        ("B", "is a child of A, and wants the mutex")
     };
     stage.record(
         Act::new(by, did)
