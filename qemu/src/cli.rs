@@ -116,6 +116,11 @@ pub enum Command {
         #[arg(value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Make the tree that a student starts from: an unfinished driver, or one with a mistake in it.
+    New(New),
+    /// Say what a student's driver and answers are worth, and why.
+    #[command(after_help = GRADE_HELP)]
+    Grade(Grade),
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
@@ -175,6 +180,10 @@ Examples:
   cargo lab stress --seed 1234 --round 7 --only 2   (and one worker of it, alone)
 
 The same seed draws the same operations; in which order those of several processes meet is up to the kernel.";
+const GRADE_HELP: &str = "\
+The tests are those of this clone, whatever the student's tree has. A driver that panics, hangs or breaks
+the kernel costs the points of the task in whose checks it did so; the others are tried in another guest.
+Exit status 0: all points; 1: fewer. Any other status says nothing about the student.";
 
 /// Which kernel, and from where.
 #[derive(Clone, Debug, Args)]
@@ -188,6 +197,11 @@ pub struct KernelArgs {
     /// A mirror of Debian's archive, instead of the one in this host's apt sources.
     #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
     pub mirror: Option<String>,
+
+    /// Build the module from the Kbuild and driver/ in this directory (`lab new` makes such a one), instead
+    /// of those of the clone.
+    #[arg(long, value_name = "DIR", env = "MMAPDEMO_DRIVER")]
+    pub driver: Option<PathBuf>,
 }
 
 /// A kernel as named on the command line.
@@ -531,6 +545,7 @@ impl Kernels {
             .map(|kernel| KernelArgs {
                 kernel: kernel.clone(),
                 mirror: self.mirror.clone(),
+                driver: None,
             })
             .collect()
     }
@@ -587,6 +602,47 @@ pub struct Mutants {
     /// The mutants, by name or number; all in driver/mutants, if none is named.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+}
+
+/// `lab new`.
+#[derive(Clone, Debug, Args)]
+pub struct New {
+    /// A new directory, or an empty one.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Make the finished driver, but with a mistake in it: which one, counted from 1.
+    #[arg(long, value_name = "NUMBER")]
+    pub bug: Option<usize>,
+}
+
+/// `lab grade`.
+#[derive(Clone, Debug, Args)]
+pub struct Grade {
+    /// Kernel and mirror.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// The student's tree, as `lab new` makes it.
+    #[arg(value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Only this lab.
+    #[arg(long, value_name = "NUMBER")]
+    pub lab: Option<usize>,
+    /// Print what the checks said that did not pass.
+    #[arg(long)]
+    pub details: bool,
+    /// Seconds that the checks of one task may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub timeout: u64,
+    /// Write points, checks and reasons to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Write one test case a check to this file, as JUnit XML.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+    /// Write what Gradescope reads as results.json to this file.
+    #[arg(long, value_name = "FILE")]
+    pub gradescope: Option<PathBuf>,
 }
 
 /// Reads `--kernel`.

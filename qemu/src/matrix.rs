@@ -102,7 +102,7 @@ impl Caught {
 /// # Errors
 ///
 /// The name of an end that is the host's doing or the lab's, or that nobody has given a reason for.
-fn end(outcome: &Outcome) -> Result<Option<String>, String> {
+pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
     match outcome {
         Outcome::Completed
         | Outcome::Passed { .. }

@@ -4,8 +4,10 @@ mod bench;
 mod doctor;
 mod earlier;
 mod exec;
+mod grade;
 mod manual;
 mod mutants;
+mod new;
 mod reports;
 mod run;
 mod shell;
@@ -70,6 +72,8 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Check(args) => check(&workshop, args).map(Into::into),
         // They are done, above: neither takes a workshop.
         Command::Completions { .. } | Command::Man { .. } => Ok(Code::AsExpected.into()),
+        Command::New(args) => new::new(&workshop, args).map(Into::into),
+        Command::Grade(args) => grade::grade(&workshop, args).map(Into::into),
         Command::Clean => clean(&workshop).map(Into::into),
         Command::Watch(args) => watch::watch(&workshop, args).map(Into::into),
         Command::Bench(args) => bench::bench(&workshop, args).map(Into::into),

@@ -1,6 +1,6 @@
 //! The workshop: where one run of the lab gets each of its artefacts from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
@@ -12,6 +12,7 @@ use crate::cache;
 use crate::cached_kernel::KernelTree;
 use crate::cli::{AccelChoice, Extras, Kernel, KernelArgs};
 use crate::command::Cancelled;
+use crate::failure::Failure;
 use crate::host;
 use crate::initramfs::{self, BasePrograms};
 use crate::kit::Kit;
@@ -154,6 +155,35 @@ impl<'a> Workshop<'a> {
         }
     }
 
+    /// Builds the module: from the sources in `driver`, or else from those of the clone.
+    ///
+    /// # Errors
+    ///
+    /// When `driver` has no such sources, or they do not compile.
+    pub fn build_module(&self, target: &Target, driver: Option<&Path>) -> Result<KernelModule> {
+        let Some(driver) = driver else {
+            return self.builder(target).build(self.progress, &self.stop);
+        };
+        if !driver.join("Kbuild").is_file() || !driver.join("driver").is_dir() {
+            return Err(Failure::Usage(format!(
+                "{} has no Kbuild and no driver/; `cargo lab new DIR` makes a directory that has",
+                driver.display()
+            ))
+            .into());
+        }
+        let project = std::path::absolute(driver)
+            .with_context(|| format!("failed to name the directory {}", driver.display()))?;
+        let layout = Layout {
+            project,
+            ..self.layout.clone()
+        };
+        let builder = Builder {
+            layout: &layout,
+            ..self.builder(target)
+        };
+        builder.build(self.progress, &self.stop)
+    }
+
     /// Prepares, and builds the module and the programs: the latter while the former wait for the network.
     ///
     /// # Errors
@@ -196,7 +226,7 @@ impl<'a> Workshop<'a> {
                 let target = self.prepare(args, false)?;
                 // Whoever waited for it may have given up.
                 let _ = there.send(target.clone());
-                let module = self.builder(&target).build(self.progress, &self.stop)?;
+                let module = self.build_module(&target, args.driver.as_deref())?;
                 Ok((target, module))
             },
             move || {

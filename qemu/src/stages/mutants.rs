@@ -40,7 +40,7 @@ const ATTEMPTS: usize = 3;
 
 /// Those of them that are left out, for the time that they take: they do the same very often, or are about the kernel
 /// more than about the driver.
-const LEFT_OUT: [&str; 4] = [
+pub(super) const LEFT_OUT: [&str; 4] = [
     "chains::the_chains_are_as_documented",
     "module::a_hundred_loads_leave_nothing_behind",
     "module::opening_and_unloading_may_race",

@@ -1,5 +1,6 @@
 //! The device, for one test at a time.
 
+use std::env;
 use std::ffi::CStr;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
@@ -71,6 +72,22 @@ pub const PRIVATE: MapCall = MapCall {
 /// All tests share one buffer and one module, so that they take turns.
 static TURN: Mutex<()> = Mutex::new(());
 
+/// The nodes to test: those that the variable `MMAPDEMO_NODES` names, `insert`, `pfn` and `fault`
+/// separated by commas, or else all. Of a driver that is not finished one node can be tried so.
+fn nodes() -> Vec<Node> {
+    let Some(names) = env::var_os("MMAPDEMO_NODES") else {
+        return Node::ALL.to_vec();
+    };
+    let names = names.into_string().expect("MMAPDEMO_NODES is text");
+    let node = |name| match name {
+        "insert" => Node::InsertPage,
+        "pfn" => Node::RemapPfn,
+        "fault" => Node::Fault,
+        _ => panic!("MMAPDEMO_NODES names {name:?}, not insert, pfn or fault"),
+    };
+    names.split(',').map(node).collect()
+}
+
 /// Does the same test on each node over buffers of each length; the length that there is comes first, since to load
 /// the module anew takes longer than most tests.
 pub fn on_every_node(test: impl Fn(&Device)) {
@@ -89,7 +106,7 @@ pub fn on_long_nodes(test: impl Fn(&Device)) {
 }
 
 fn on_nodes(nr_pages: usize, test: impl Fn(&Device)) {
-    for node in Node::ALL {
+    for node in nodes() {
         test(&Device::with(node, nr_pages));
     }
 }
