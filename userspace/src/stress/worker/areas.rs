@@ -1,5 +1,6 @@
 //! What a worker does with memory, and what may come of it.
 
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
@@ -244,14 +245,12 @@ impl Worker<'_> {
         let Some(area) = &mut self.areas[slot] else {
             return Ok(End::Idle);
         };
-        let page = page % area.pages.len();
-        let until = area.pages.len().min(page + nr_pages);
-        let len = (until - page) * PAGE_SIZE;
-        let result = area.mapping.advise_part(page * PAGE_SIZE, len, advice);
+        let (range, offset, len) = area.part(page, nr_pages);
+        let result = area.mapping.advise_part(offset, len, advice);
         // Of what is refused, a part may have been done before.
         area.pieces = true;
         area.dont_fork |= advice == libc::MADV_DONTFORK;
-        for page in &mut area.pages[page..until] {
+        for page in &mut area.pages[range] {
             if TAKING.contains(&advice) {
                 page.gone = true;
                 page.mine = None;
@@ -271,11 +270,9 @@ impl Worker<'_> {
         let Some(area) = &mut self.areas[slot] else {
             return Ok(End::Idle);
         };
-        let page = page % area.pages.len();
-        let until = area.pages.len().min(page + nr_pages);
-        let len = (until - page) * PAGE_SIZE;
+        let (range, offset, len) = area.part(page, nr_pages);
         let prot = ProtFlags::from_bits_retain(prot);
-        let result = area.mapping.protect_part(page * PAGE_SIZE, len, prot);
+        let result = area.mapping.protect_part(offset, len, prot);
         area.pieces = true;
         if prot.bits() & !KNOWN_PROT != 0 {
             return judge(result, false, &[Errno::EINVAL]);
@@ -283,7 +280,7 @@ impl Worker<'_> {
         if prot.contains(ProtFlags::PROT_WRITE) && area.shared && !area.writable {
             return judge(result, false, &[Errno::EACCES]);
         }
-        for page in &mut area.pages[page..until] {
+        for page in &mut area.pages[range] {
             page.prot = prot;
         }
         judge(result, true, &[])
@@ -351,6 +348,15 @@ impl Worker<'_> {
         let mut bytes = [0; PAGE_SIZE];
         while nix::unistd::read(from, &mut bytes).is_ok_and(|len| len > 0) {}
         Ok(end)
+    }
+}
+
+impl Area {
+    /// Those of its pages that the numbers name, whatever they are; and where that is, offset and length in bytes.
+    fn part(&self, page: usize, nr_pages: usize) -> (Range<usize>, usize, usize) {
+        let first = page % self.pages.len();
+        let until = self.pages.len().min(first + nr_pages);
+        (first..until, first * PAGE_SIZE, (until - first) * PAGE_SIZE)
     }
 }
 
