@@ -215,17 +215,10 @@ fn require_all(made: &Config) -> Result<()> {
 fn make_image(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
     let stage = progress.stage("compile the debug kernel");
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut steps = 0;
     make(tree, sysroot, "compile the debug kernel")
         .args([&format!("-j{jobs}"), "vmlinux", "modules_prepare"])
         .timeout(TIMEOUT)
-        .run(stop, |_, line| {
-            if line.starts_with("  ") {
-                steps += 1;
-                stage.advance(steps.min(STEPS), STEPS);
-                stage.message(line.split_whitespace().last().unwrap_or_default());
-            }
-        })?;
+        .run(stop, stage.kbuild_steps(STEPS))?;
     stage.done();
     Ok(())
 }

@@ -245,7 +245,6 @@ esac
 fn compile_crates(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &Stop) -> Result<()> {
     let stage = progress.stage("compile the kernel's rust/ crates");
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut steps = 0;
     let command = sysroot.command(
         "compile the kernel's rust/ crates",
         &[(tree, Path::new(MOUNT))],
@@ -261,13 +260,7 @@ fn compile_crates(tree: &Path, sysroot: &Sysroot, progress: &Progress, stop: &St
             "RUSTC=/kernel/rustc",
             "crates",
         ])
-        .run(stop, |_, line| {
-            if line.starts_with("  ") {
-                steps += 1;
-                stage.advance(steps.min(RUST_STEPS), RUST_STEPS);
-                stage.message(line.split_whitespace().last().unwrap_or_default());
-            }
-        })?;
+        .run(stop, stage.kbuild_steps(RUST_STEPS))?;
     stage.done();
     remove_objects(&tree.join("build/rust"))
 }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::command::Stream;
+
 /// How often the spinner of a running stage turns.
 const TICK: Duration = Duration::from_millis(120);
 
@@ -167,6 +169,19 @@ impl Stage<'_> {
                 ));
             }
             bar.set_position(done);
+        }
+    }
+
+    /// What takes the lines that Kbuild prints: one that names a step, such as `  CC      fork.o`, advances the stage,
+    /// which has about `total` of them.
+    pub fn kbuild_steps(&self, total: u64) -> impl FnMut(Stream, &str) {
+        let mut done = 0;
+        move |_, line| {
+            if line.starts_with("  ") {
+                done += 1;
+                self.advance(done.min(total), total);
+                self.message(line.split_whitespace().last().unwrap_or_default());
+            }
         }
     }
 
