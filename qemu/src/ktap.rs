@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// How a document begins: KTAP's only version, and TAP's that the kernel's selftests print.
+const VERSIONS: [&str; 3] = ["KTAP version 1", "TAP version 13", "TAP version 14"];
+
 /// What one test said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -108,7 +111,7 @@ impl Parser {
         if line.starts_with([' ', '\t', '#']) || line.is_empty() {
             return Ok(()); // a subtest's line, or a diagnostic
         }
-        if line.starts_with("KTAP version ") || line.starts_with("TAP version ") {
+        if VERSIONS.contains(&line) {
             let end = self.document.err_at_end();
             self.document = Document {
                 begun: true,
@@ -117,7 +120,7 @@ impl Parser {
             return end.map_or(Ok(()), Err);
         }
         if !self.document.begun {
-            return Err("neither a version line nor inside a document");
+            return Err("neither a version line that is known nor inside a document");
         }
         if let Some(plan) = line.strip_prefix("1..") {
             return self.plan(plan);

@@ -62,7 +62,13 @@ fn what_is_wrong_is_named_with_its_line() {
         (
             "ok 1 early\n".into(),
             1,
-            "neither a version line nor inside a document",
+            "neither a version line that is known nor inside a document",
+        ),
+        (
+            // A byte of the first line was lost.
+            "TAP version 1\n1..1\nok 1 a\n".into(),
+            1,
+            "neither a version line that is known nor inside a document",
         ),
         (
             "KTAP version 1\n1..1\n1..1\nok 1 a\n".into(),
