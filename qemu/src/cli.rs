@@ -588,6 +588,9 @@ pub struct Stress {
     /// Have only this worker do its part.
     #[arg(long, value_name = "NUMBER")]
     pub only: Option<usize>,
+    /// Then have Debian's stress-ng(1) do to each node what it does to devices (--dev-file), for so long.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub stress_ng: Option<u64>,
 }
 
 /// `lab mutants`.

@@ -1,6 +1,6 @@
-//! The kit: what a guest gets only if it is asked for, an empty disk and programs of Debian's.
+//! Kits: what a guest gets only if it is asked for, an empty disk and programs of Debian's.
 //!
-//! It is an entry of the cache beside the sysroot, not a part of it: the tree of each kernel is named after
+//! Each is an entry of the cache beside the sysroot, not a part of it: the tree of each kernel is named after
 //! the sysroot that compiled it, and would have to be compiled again for a program that compiles nothing.
 
 use std::fs::{self, File};
@@ -23,11 +23,56 @@ use crate::prepare;
 use crate::progress::Progress;
 use crate::stop::Stop;
 
-/// What it is made of.
-const PACKAGES: [&str; 3] = ["procps", "strace", "e2fsprogs"];
+/// What a kit is made of.
+#[derive(Debug)]
+pub struct Contents {
+    /// A word for its files.
+    name: &'static str,
+    /// What is in it, in words.
+    pub what: &'static str,
+    /// The packages.
+    packages: &'static [&'static str],
+    /// What they depend on and the programs never load.
+    not_needed: &'static [&'static str],
+    /// The programs for the guest, in `/usr/bin` of the packages.
+    programs: &'static [&'static str],
+    /// Whether there is a disk, too.
+    has_disk: bool,
+    /// What making it takes, in bytes.
+    bytes: u64,
+}
 
-/// The programs for the guest.
-const PROGRAMS: [&str; 2] = ["pmap", "strace"];
+/// What some claims need.
+pub const TOOLS: Contents = Contents {
+    name: "kit",
+    what: "the tools and the disk",
+    packages: &["procps", "strace", "e2fsprogs"],
+    not_needed: &[],
+    programs: &["pmap", "strace"],
+    has_disk: true,
+    bytes: 150_000_000,
+};
+
+/// Somebody else's idea of hostile use.
+pub const STRESSOR: Contents = Contents {
+    name: "stressor",
+    what: "stress-ng",
+    packages: &["stress-ng"],
+    // Drivers of graphics cards, for stressors that are not asked for.
+    not_needed: &[
+        "mesa-libgallium",
+        "libllvm19",
+        "libegl-mesa0",
+        "libgl1-mesa-dri",
+        "libz3-4",
+    ],
+    programs: &["stress-ng"],
+    has_disk: false,
+    bytes: 100_000_000,
+};
+
+/// All that there are.
+pub const ALL: [&Contents; 2] = [&TOOLS, &STRESSOR];
 
 /// What is not unpacked.
 const EXCLUDED: [&str; 4] = [
@@ -42,6 +87,12 @@ const LINKER: &str = "lib64/ld-linux-x86-64.so.2";
 
 /// Where Debian's dynamic linker looks first.
 const LIBRARIES: &str = "lib/x86_64-linux-gnu";
+
+/// The archive of the programs.
+const PROGRAMS: &str = "programs.cpio";
+
+/// The image of the disk.
+const DISK: &str = "disk.ext4";
 
 /// The size of the disk.
 const DISK_LEN: u64 = 64 << 20;
@@ -70,11 +121,8 @@ const MKE2FS_OPTIONS: [&str; 15] = [
 /// When the disk was made, it says: 2026-01-01, in seconds since 1970.
 const MADE_AT: &str = "1767225600";
 
-/// What making it takes, in bytes.
-const BYTES: u64 = 150_000_000;
-
 /// Changes whenever the lines of this file that shape the kit do.
-const RECIPE: &str = "kit 1";
+const RECIPE: &str = "kit 2";
 
 /// A kit that is there, whole.
 #[derive(Clone, Debug)]
@@ -94,16 +142,16 @@ struct Resolution {
 }
 
 impl Kit {
-    /// An archive with pmap(1), strace(1) and what they are linked to.
+    /// An archive of its programs and what they are linked to.
     #[must_use]
-    pub fn tools(&self) -> PathBuf {
-        self.dir.join("tools.cpio")
+    pub fn programs(&self) -> PathBuf {
+        self.dir.join(PROGRAMS)
     }
 
     /// The image of an empty disk: ext4, without partitions.
     #[must_use]
     pub fn disk(&self) -> PathBuf {
-        self.dir.join("disk.ext4")
+        self.dir.join(DISK)
     }
 
     /// Makes the kit, unless it is there.
@@ -112,6 +160,7 @@ impl Kit {
     ///
     /// When the archive cannot be reached, or the disk is full; nothing half-made is left behind.
     pub fn prepare(
+        contents: &Contents,
         layout: &Layout,
         mirror: Option<&str>,
         update: bool,
@@ -119,7 +168,7 @@ impl Kit {
         stop: &Stop,
     ) -> Result<Self> {
         layout.make_cache()?;
-        let whole = || whole(layout).map(|dir| dir.filter(|_| !update));
+        let whole = || whole(contents, layout).map(|dir| dir.filter(|_| !update));
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
@@ -132,17 +181,18 @@ impl Kit {
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
-        prepare::require_space(layout, BYTES)?;
-        let resolution = fetch(layout, mirror, update, progress, stop)?;
-        let dir = resolution.entry(layout);
-        cache::make(&dir, "make the tools and the disk", progress, |dir| {
-            let stage = progress.stage("make the tools and the disk");
-            fill(dir, layout, &resolution.packages, stop)?;
+        prepare::require_space(layout, contents.bytes)?;
+        let resolution = fetch(contents, layout, mirror, update, progress, stop)?;
+        let dir = resolution.entry(contents, layout);
+        let what = format!("make {}", contents.what);
+        cache::make(&dir, &what, progress, |dir| {
+            let stage = progress.stage(&what);
+            fill(contents, dir, layout, &resolution.packages, stop)?;
             stage.done();
             Ok(())
         })?;
         prepare::remove_packages(layout, &resolution.packages)?;
-        prepare::save(&resolution, &file(layout))?;
+        prepare::save(&resolution, &layout.resolution(contents.name))?;
         Self::hold(dir)
     }
 
@@ -154,50 +204,51 @@ impl Kit {
 
 /// Where the kit is that this lab would use, whether or not it has been made.
 #[must_use]
-pub fn current(layout: &Layout) -> Option<PathBuf> {
-    Resolution::load(layout).map(|known| known.entry(layout))
+pub fn current(contents: &Contents, layout: &Layout) -> Option<PathBuf> {
+    Resolution::load(contents, layout).map(|known| known.entry(contents, layout))
 }
 
 /// The directory of the kit, if it is there, whole.
-fn whole(layout: &Layout) -> Result<Option<PathBuf>> {
-    match current(layout) {
+fn whole(contents: &Contents, layout: &Layout) -> Result<Option<PathBuf>> {
+    match current(contents, layout) {
         Some(dir) if cache::state(&dir)? == Entry::Whole => Ok(Some(dir)),
         _ => Ok(None),
     }
 }
 
-fn file(layout: &Layout) -> PathBuf {
-    layout.resolution("kit")
-}
-
 impl Resolution {
-    fn load(layout: &Layout) -> Option<Self> {
+    fn load(contents: &Contents, layout: &Layout) -> Option<Self> {
         // A file that cannot be read or understood is made again, at the price of asking the archive.
-        let known: Self = serde_json::from_slice(&fs::read(file(layout)).ok()?).ok()?;
-        (known.names == PACKAGES).then_some(known)
+        let file = fs::read(layout.resolution(contents.name)).ok()?;
+        let known: Self = serde_json::from_slice(&file).ok()?;
+        (known.names == contents.packages).then_some(known)
     }
 
-    fn ask(apt: &Apt, stop: &Stop) -> Result<Self> {
+    fn ask(contents: &Contents, apt: &Apt, stop: &Stop) -> Result<Self> {
         apt.update(stop)?;
+        let mut packages = apt.resolve(contents.packages, stop)?;
+        packages.retain(|package| !contents.not_needed.contains(&package.name.as_str()));
+        let names = contents.packages.iter().map(|&name| name.to_owned());
         Ok(Self {
-            packages: apt.resolve(&PACKAGES, stop)?,
-            names: PACKAGES.map(str::to_owned).to_vec(),
+            packages,
+            names: names.collect(),
         })
     }
 
-    fn entry(&self, layout: &Layout) -> PathBuf {
+    fn entry(&self, contents: &Contents, layout: &Layout) -> PathBuf {
         let mut hash = Sha256::new();
         hash.update(RECIPE);
         for package in &self.packages {
             hash.update(&package.sha256);
         }
         let key = hex(&hash.finalize()[..6]);
-        layout.cache.join(format!("kit-{key}"))
+        layout.cache.join(format!("{}-{key}", contents.name))
     }
 }
 
 /// Resolves the packages, unless that was done earlier, and downloads them.
 fn fetch(
+    contents: &Contents,
     layout: &Layout,
     mirror: Option<&str>,
     update: bool,
@@ -206,8 +257,8 @@ fn fetch(
 ) -> Result<Resolution> {
     let open = || Apt::open(&layout.apt(), mirror, stop);
     let ask = || {
-        let stage = progress.stage("ask the archive for the tools");
-        let resolution = Resolution::ask(&open()?, stop)?;
+        let stage = progress.stage(format!("ask the archive for {}", contents.what));
+        let resolution = Resolution::ask(contents, &open()?, stop)?;
         stage.done();
         Ok::<_, anyhow::Error>(resolution)
     };
@@ -225,7 +276,7 @@ fn fetch(
             stop,
         )
     };
-    let known = Resolution::load(layout).filter(|_| !update);
+    let known = Resolution::load(contents, layout).filter(|_| !update);
     let mut resolution = known.map_or_else(ask, Ok)?;
     match download(&resolution) {
         Err(error) if error.is::<Superseded>() => {
@@ -239,8 +290,14 @@ fn fetch(
     Ok(resolution)
 }
 
-/// Makes the two files in `dir`.
-fn fill(dir: &Path, layout: &Layout, packages: &[Package], stop: &Stop) -> Result<()> {
+/// Makes the files in `dir`.
+fn fill(
+    contents: &Contents,
+    dir: &Path,
+    layout: &Layout,
+    packages: &[Package],
+    stop: &Stop,
+) -> Result<()> {
     let unpacked = Unpacked(dir.join("unpacked"));
     let root = &unpacked.0;
     fs::create_dir(root).with_context(|| format!("failed to make {}", root.display()))?;
@@ -250,8 +307,11 @@ fn fill(dir: &Path, layout: &Layout, packages: &[Package], stop: &Stop) -> Resul
         stop,
         |package, _| package.unpack(&layout.packages(), root, &[], &EXCLUDED, stop),
     )?;
-    initramfs::write(&unpacked.programs(stop)?, &dir.join("tools.cpio"))?;
-    unpacked.make_disk(&dir.join("disk.ext4"), stop)?;
+    let programs = unpacked.programs(contents.programs, stop)?;
+    initramfs::write(&programs, &dir.join(PROGRAMS))?;
+    if contents.has_disk {
+        unpacked.make_disk(&dir.join(DISK), stop)?;
+    }
     fs::remove_dir_all(root).with_context(|| format!("failed to remove {}", root.display()))
 }
 
@@ -267,14 +327,14 @@ impl Unpacked {
     }
 
     /// The programs and what they are linked to, as files of the guest.
-    fn programs(&self, stop: &Stop) -> Result<Vec<GuestFile>> {
+    fn programs(&self, names: &[&str], stop: &Stop) -> Result<Vec<GuestFile>> {
         let linker = Path::new("/").join(LINKER);
         let mut files = vec![GuestFile::copy(
             self.0.join("usr").join(LINKER),
             linker,
             0o755,
         )];
-        for name in PROGRAMS {
+        for name in names {
             let program = self.0.join("usr/bin").join(name);
             let listing = self
                 .linker("list the libraries of a program")

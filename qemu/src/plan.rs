@@ -92,7 +92,7 @@ impl<'a> Plan<'a> {
     /// When there is not enough memory for a disk.
     pub fn extras(mut self, kit: Option<&Kit>, wanted: Extras) -> Result<Self> {
         if let (Some(kit), true) = (kit, wanted.tools) {
-            self.archives.push(kit.tools());
+            self.archives.push(kit.programs());
         }
         if wanted.disk {
             self.attach(kit, disk::Name::Scratch)?;

@@ -199,11 +199,14 @@ pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
         .iter()
         .map(|resolution| resolution.entries(layout))
         .collect();
-    let kit = kit::current(layout);
+    let kits: Vec<_> = kit::ALL
+        .iter()
+        .filter_map(|contents| kit::current(contents, layout))
+        .collect();
     let kept: Vec<&Path> = entries
         .iter()
         .flat_map(|prepared| [prepared.sysroot.root.as_path(), &prepared.kernel.dir])
-        .chain(kit.as_deref())
+        .chain(kits.iter().map(PathBuf::as_path))
         .collect();
     let removed = cache::prune(&layout.cache, &kept, age)?;
     // Somebody who downloads needs what nobody refers to yet.

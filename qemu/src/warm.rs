@@ -60,7 +60,7 @@ impl Start {
         }
         let archives: Vec<PathBuf> = kit
             .filter(|_| wanted.tools)
-            .map(Kit::tools)
+            .map(Kit::programs)
             .into_iter()
             .collect();
         let ingredients = Ingredients {

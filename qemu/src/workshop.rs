@@ -15,7 +15,7 @@ use crate::command::Cancelled;
 use crate::failure::Failure;
 use crate::host;
 use crate::initramfs::{self, BasePrograms};
-use crate::kit::Kit;
+use crate::kit::{self, Contents, Kit};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::machine::{Hardware, Machine};
@@ -253,8 +253,18 @@ impl<'a> Workshop<'a> {
     ///
     /// As [`Kit::prepare`].
     pub fn kit(&self, args: &KernelArgs, update: bool) -> Result<Kit> {
+        self.kit_of(&kit::TOOLS, args, update)
+    }
+
+    /// The kit with these contents, made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kit::prepare`].
+    pub fn kit_of(&self, contents: &Contents, args: &KernelArgs, update: bool) -> Result<Kit> {
         let mirror = args.mirror.as_deref();
-        Kit::prepare(&self.layout, mirror, update, self.progress, &self.stop)
+        let (progress, stop) = (self.progress, &self.stop);
+        Kit::prepare(contents, &self.layout, mirror, update, progress, stop)
     }
 
     /// The kit, if anything of it is wanted.

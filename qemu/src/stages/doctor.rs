@@ -95,7 +95,7 @@ fn tools() -> Vec<(&'static str, Finding)> {
 /// What some guests have beside the usual.
 fn kit(layout: &Layout) -> Result<Finding> {
     let what = "pmap, strace and an empty disk for guests that need them";
-    Ok(match kit::current(layout) {
+    Ok(match kit::current(&kit::TOOLS, layout) {
         Some(dir) => entry(&cache::state(&dir)?, what),
         None => Finding::Later(format!("{what}: cargo lab prepare")),
     })

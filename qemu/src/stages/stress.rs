@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::iter;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,10 +11,17 @@ use crate::cli::Stress;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
+use crate::kit::{self, Kit};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::session::Streams;
 use crate::workshop::Workshop;
+
+/// The nodes that stress-ng opens.
+const NODES: [&str; 3] = ["/dev/mmapdemo", "/dev/mmapdemo-pfn", "/dev/mmapdemo-fault"];
+
+/// How many of its processes are at a node.
+const STRESSORS: &str = "2";
 
 /// Time for the last round to end, and for what it left to be counted, on a busy host.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,11 +39,20 @@ pub fn stress(workshop: &Workshop<'_>, args: &Stress) -> Result<ExitCode> {
         ktap: true,
         ..Program::new(command(args, seed))
     };
-    let plan = Plan {
+    let kit = args.stress_ng.map(|seconds| {
+        let kit = workshop.kit_of(&kit::STRESSOR, &args.kernel, false)?;
+        Ok::<_, anyhow::Error>((kit, seconds))
+    });
+    let (kit, seconds) = kit.transpose()?.unzip();
+    let others = seconds.into_iter().flat_map(stress_ng);
+    let programs = iter::once(program).chain(others).collect();
+    let time = Duration::from_secs(args.seconds.max(seconds.unwrap_or(0)));
+    let mut plan = Plan {
         accel: args.accel,
-        timeout: Some(Duration::from_secs(args.seconds) + PATIENCE),
-        ..Plan::new(&built, Work::Programs(vec![program]))
+        timeout: Some(time + PATIENCE),
+        ..Plan::new(&built, Work::Programs(programs))
     };
+    plan.archives.extend(kit.as_ref().map(Kit::programs));
     let report = plan.boot(workshop, Streams::outputs())?;
     let release = &built.target.kernel.release;
     match &report.outcome {
@@ -65,6 +82,23 @@ fn command(args: &Stress, seed: u64) -> Vec<String> {
     command
 }
 
+/// What has stress-ng(1) call whatever it knows of devices, on each node for so many seconds.
+fn stress_ng(seconds: u64) -> impl Iterator<Item = Program> {
+    NODES.into_iter().map(move |node| {
+        let seconds = seconds.to_string();
+        Program::new([
+            "stress-ng",
+            "--dev",
+            STRESSORS,
+            "--dev-file",
+            node,
+            "--timeout",
+            &seconds,
+            "--metrics-brief",
+        ])
+    })
+}
+
 /// The options that the guest's program has in common with `lab stress`.
 fn options(args: &Stress, seed: u64) -> Vec<String> {
     let mut options = Vec::new();
@@ -83,8 +117,12 @@ fn options(args: &Stress, seed: u64) -> Vec<String> {
 
 /// The command that does the same again.
 fn again(args: &Stress, seed: u64) -> String {
-    let options = options(args, seed).join(" ");
-    format!("cargo lab stress --kernel {} {options}", args.kernel.kernel)
+    let mut options = options(args, seed);
+    if let Some(seconds) = args.stress_ng {
+        options.extend(["--stress-ng".to_owned(), seconds.to_string()]);
+    }
+    let (kernel, options) = (&args.kernel.kernel, options.join(" "));
+    format!("cargo lab stress --kernel {kernel} {options}")
 }
 
 fn random_seed() -> Result<u64> {
@@ -121,6 +159,8 @@ mod tests {
             "7",
             "--round",
             "3",
+            "--stress-ng",
+            "5",
         ]);
         let again = again(&args, 11);
         let words: Vec<_> = again.split(' ').skip(1).collect();
@@ -128,6 +168,7 @@ mod tests {
         assert_eq!(replayed.seed, Some(11));
         assert_eq!(options(&replayed, 11), options(&args, 11));
         assert_eq!(replayed.kernel.kernel, args.kernel.kernel);
+        assert_eq!(replayed.stress_ng, Some(5));
     }
 
     #[test]

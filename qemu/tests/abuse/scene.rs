@@ -122,7 +122,7 @@ fn copy(from: &Layout, to: &Path) {
     let mut paths = vec![
         entries.sysroot.root,
         entries.kernel.dir,
-        kit::current(from).unwrap(),
+        kit::current(&kit::TOOLS, from).unwrap(),
     ];
     for path in paths_in(&from.cache) {
         if path
