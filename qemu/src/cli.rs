@@ -602,6 +602,10 @@ pub struct Mutants {
     /// Write what is found to docs/mutants.md, too; what it has of mutants that are not named, stays there.
     #[arg(long)]
     pub write: bool,
+    /// Ask those first who have noticed, according to docs/mutants.md, and the others only of a mutant that these do not
+    /// notice: a fifth of the time.
+    #[arg(long, conflicts_with = "write")]
+    pub recorded: bool,
     /// The mutants, by name or number; all in driver/mutants, if none is named.
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,

@@ -10,6 +10,9 @@ use crate::report::Report;
 /// How many tests or claims a line of the table names.
 const NR_NAMED: usize = 3;
 
+/// How many tests, and how many claims, are asked again.
+const NR_ASKED: usize = 4;
+
 /// Who noticed that something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caught {
@@ -30,6 +33,15 @@ pub enum Fate {
     Survived,
     /// No run has said anything about the driver.
     Undecided(String),
+}
+
+/// Those who are asked whether something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Tests.
+    pub tests: Vec<String>,
+    /// Claims.
+    pub claims: Vec<String>,
 }
 
 /// What was tried on each mutant.
@@ -146,6 +158,26 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
     }
 }
 
+impl Witnesses {
+    /// Some of those who noticed the mutant of this name, according to the document; none, if the guest's end alone gave
+    /// it away.
+    #[must_use]
+    pub fn recorded(document: &str, mutant: &str) -> Self {
+        let beginning = beginning_of_line(mutant);
+        let line = kept(document, &beginning).unwrap_or_default();
+        let (tests, claims) = line.split_once("; ").unwrap_or_default();
+        let names = |said: &str, what: &str| {
+            let names = said.split_once(&format!("{what}: "));
+            let names = names.into_iter().flat_map(|(_, names)| names.split(", "));
+            names.take(NR_ASKED).map(str::to_owned).collect()
+        };
+        Self {
+            tests: names(tests, "tests"),
+            claims: names(claims, "claims"),
+        }
+    }
+}
+
 impl Fate {
     /// Whether somebody noticed.
     #[must_use]
@@ -212,7 +244,7 @@ pub fn document(tried: &Tried, all: &[Patch], fates: &[(&Patch, Fate)], before: 
     for mutant in all {
         let line = match fate(mutant) {
             Some((_, fate)) => Some(line(mutant, fate)),
-            None => kept(before, &format!("- **{}**", mutant.name)),
+            None => kept(before, &beginning_of_line(&mutant.name)),
         };
         text.extend(line.map(|line| line + "\n"));
     }
@@ -253,7 +285,11 @@ fn line(mutant: &Patch, fate: &Fate) -> String {
         names("tests", &caught.tests),
         names("claims", &caught.claims),
     );
-    format!("- **{}** {tests}; {claims}", mutant.name)
+    format!("{}{tests}; {claims}", beginning_of_line(&mutant.name))
+}
+
+fn beginning_of_line(mutant: &str) -> String {
+    format!("- **{mutant}** ")
 }
 
 fn row(mutant: &Patch, fate: &Fate) -> String {
@@ -429,6 +465,41 @@ mod tests {
         );
         let fewer = document(&tried, &all[..1], &[], &again);
         assert!(!fewer.contains("02-y"), "{fewer}");
+    }
+
+    #[test]
+    fn those_who_noticed_are_read_off_the_document() {
+        let caught = |tests: &[&str], claims: &[&str]| {
+            Fate::Caught(Caught {
+                end: None,
+                tests: names(tests),
+                claims: names(claims),
+            })
+        };
+        let all = [mutant("01-x"), mutant("02-y"), mutant("03-z")];
+        let fates = [
+            (&all[0], caught(&["a", "b", "c", "d", "e"], &["f"])),
+            (&all[1], caught(&[], &["g", "h"])),
+            (&all[2], caught(&[], &[])),
+        ];
+        let tried = Tried {
+            release: "7.3".into(),
+            nr_tests: 1,
+            nr_claims: 2,
+            left_out: &[],
+        };
+        let document = document(&tried, &all, &fates, "");
+        let recorded = |name| Witnesses::recorded(&document, name);
+        let few = Witnesses {
+            tests: names(&["a", "b", "c", "d"]),
+            claims: names(&["f"]),
+        };
+        assert_eq!(recorded("01-x"), few);
+        let claims = names(&["g", "h"]);
+        let tests = Vec::new();
+        assert_eq!(recorded("02-y"), Witnesses { tests, claims });
+        assert_eq!(recorded("03-z"), Witnesses::default());
+        assert_eq!(recorded("04"), Witnesses::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::initramfs::GuestFile;
 use crate::job::{KTAP_PATH, MODULE_PATH, Program, Work};
 use crate::layout::Layout;
-use crate::matrix::{self, Caught, Fate, Tried};
+use crate::matrix::{self, Caught, Fate, Tried, Witnesses};
 use crate::module::{Builder, KernelModule};
 use crate::outcome::Outcome;
 use crate::parallel;
@@ -66,8 +66,9 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
     let path = workshop.layout.project.join(MATRIX);
     let before = fs::read_to_string(&path).unwrap_or_default();
     let known = Mutex::new(Vec::new());
+    let record = args.recorded.then_some(before.as_str());
     let find_out = |mutant| {
-        let fate = suite.fate(mutant)?;
+        let fate = suite.fate(mutant, record)?;
         let (name, summary) = (&mutant.name, fate.summary());
         workshop.progress.note(&format!("  {name}: {summary}"));
         let mut known = known
@@ -81,12 +82,7 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
         let text = matrix::document(&suite.tried(), &all, &known, &before);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     };
-    parallel::map(
-        &chosen,
-        |_| 1,
-        &workshop.stop,
-        |&mutant, _| find_out(mutant),
-    )?;
+    parallel::map(&chosen, |_| 1, &workshop.stop, |mutant, _| find_out(mutant))?;
     let known = known.into_inner();
     let mut fates = known.map_err(|_| anyhow!("a job of the lab panicked"))?;
     fates.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
@@ -138,7 +134,7 @@ struct Suite<'a> {
     workshop: &'a Workshop<'a>,
     built: Built,
     test: TestProgram,
-    claims: Vec<String>,
+    all: Witnesses,
     timeout: Duration,
 }
 
@@ -159,14 +155,18 @@ impl<'a> Suite<'a> {
         let ids = HostCommand::new("list the claims", &built.programs.mmapdemo)
             .args(["list", "--object", "device", "--ids", "--needs-only", NEEDS])
             .stdout(&workshop.stop)?;
+        let all = Witnesses {
+            tests: test.tests.clone(),
+            claims: ids.lines().map(str::to_owned).collect(),
+        };
         let mut suite = Self {
             workshop,
             built,
             test,
-            claims: ids.lines().map(str::to_owned).collect(),
+            all,
             timeout: TIMEOUT,
         };
-        let (fate, took) = suite.try_on("healthy", &suite.built.module)?;
+        let (fate, took) = suite.try_on("healthy", &suite.built.module, &suite.all)?;
         if fate != Fate::Survived {
             bail!("without a mistake, somebody notices one: {fate:?}");
         }
@@ -177,26 +177,40 @@ impl<'a> Suite<'a> {
     fn tried(&self) -> Tried {
         Tried {
             release: self.built.target.kernel.release.clone(),
-            nr_tests: self.test.tests.len(),
-            nr_claims: self.claims.len(),
+            nr_tests: self.all.tests.len(),
+            nr_claims: self.all.claims.len(),
             left_out: &LEFT_OUT,
         }
     }
 
-    /// Finds out what becomes of a mutant.
-    fn fate(&self, mutant: &Patch) -> Result<Fate> {
+    /// Finds out what becomes of a mutant. Those who have noticed it, if there is a `record` of that, are asked first, and
+    /// all others only if these do not.
+    fn fate(&self, mutant: &Patch, record: Option<&str>) -> Result<Fate> {
         let module = self.build(mutant)?;
-        self.try_on(&mutant.name, &module).map(|(fate, _)| fate)
+        let recorded = record.map(|document| Witnesses::recorded(document, &mutant.name));
+        let recorded = recorded.filter(|few| *few != Witnesses::default());
+        for witnesses in recorded.iter().chain([&self.all]) {
+            let (fate, _) = self.try_on(&mutant.name, &module, witnesses)?;
+            if fate.is_caught() || *witnesses == self.all {
+                return Ok(fate);
+            }
+        }
+        Ok(Fate::Survived)
     }
 
     /// Finds out what becomes of a driver, and how long the tests or the claims took in its last boot.
-    fn try_on(&self, name: &str, module: &KernelModule) -> Result<(Fate, Duration)> {
+    fn try_on(
+        &self,
+        name: &str,
+        module: &KernelModule,
+        witnesses: &Witnesses,
+    ) -> Result<(Fate, Duration)> {
         let mut once: Option<Caught> = None;
         let (mut why, mut took) = ("one has noticed once".to_owned(), self.timeout);
         for _ in 0..ATTEMPTS {
-            let report = self.boot(name, module)?;
+            let report = self.boot(name, module, witnesses)?;
             took = longest(&report.timings);
-            let caught = match Caught::by(&report, &self.test.tests) {
+            let caught = match Caught::by(&report, &witnesses.tests) {
                 Ok(caught) => caught,
                 Err(end) => {
                     why = end;
@@ -243,25 +257,18 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Runs the tests and the claims in one guest, with this module.
-    fn boot(&self, name: &str, module: &KernelModule) -> Result<Report> {
-        let claims = ["mmapdemo", "run", "--color", "never", "--ktap", KTAP_PATH];
-        let claims = claims
-            .into_iter()
-            .chain(self.claims.iter().map(String::as_str));
-        let claims = Program {
-            capture: true,
-            ktap: true,
-            ..Program::new(claims)
-        };
-        let mut tests = test::program(&self.test);
-        tests.argv.push("--exact".into());
-        tests.argv.extend(
-            LEFT_OUT
-                .iter()
-                .flat_map(|name| ["--skip", name])
-                .map(Into::into),
-        );
+    /// What runs these tests; nothing, if there are none.
+    fn tests(&self, names: &[String]) -> Option<Program> {
+        let mut program = test::program(&self.test);
+        program.argv.push("--exact".into());
+        program.argv.extend(names.iter().map(Into::into));
+        (!names.is_empty()).then_some(program)
+    }
+
+    /// Runs the claims and the tests in one guest, with this module.
+    fn boot(&self, name: &str, module: &KernelModule, witnesses: &Witnesses) -> Result<Report> {
+        let programs = [claims(&witnesses.claims), self.tests(&witnesses.tests)];
+        let programs = programs.into_iter().flatten().collect();
         let plan = Plan {
             timeout: Some(self.timeout),
             label: Some(Label {
@@ -269,7 +276,7 @@ impl<'a> Suite<'a> {
                 what: format!("with the driver {name}"),
             }),
             // The tests leave the module with any number of pages.
-            ..Plan::new(&self.built, Work::Programs(vec![claims, tests]))
+            ..Plan::new(&self.built, Work::Programs(programs))
         };
         let plan = plan.files([
             GuestFile::copy(&self.test.path, test::guest_path(&self.test), 0o755),
@@ -281,6 +288,17 @@ impl<'a> Suite<'a> {
         }
         Ok(report)
     }
+}
+
+/// What judges these claims; nothing, if there are none.
+fn claims(ids: &[String]) -> Option<Program> {
+    let run = ["mmapdemo", "run", "--color", "never", "--ktap", KTAP_PATH];
+    let argv = run.into_iter().chain(ids.iter().map(String::as_str));
+    (!ids.is_empty()).then(|| Program {
+        capture: true,
+        ktap: true,
+        ..Program::new(argv)
+    })
 }
 
 /// How long the program took that took longest.
