@@ -1,23 +1,21 @@
 //! The command line of `lab`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::accel::Wish;
 use crate::boot::{self, Boot};
-use crate::checks::Checks;
-use crate::compiler::Compiler;
-use crate::kernel::read_config;
 use crate::machine::Accel;
-use crate::own_kernel;
-use crate::release::{TESTED, Wanted};
 
+pub mod course;
+mod kernel;
 pub mod manual;
 pub mod trace;
+pub mod warm;
+
+pub use kernel::{Kernel, KernelArgs, Kernels};
 
 /// What every help text ends with.
 const EXIT_STATUSES: &str = "\
@@ -76,8 +74,8 @@ pub enum Command {
     #[command(after_help = RUN_BOOTS)]
     Run(Run),
     /// After each change of the driver or the experiments, build, restore a booted machine, run and report.
-    #[command(after_help = WATCH_NOTES)]
-    Watch(Watch),
+    #[command(after_help = warm::WATCH_NOTES)]
+    Watch(warm::Watch),
     /// Write everything that is found about the claims into one HTML page: verdicts, evidence, costs, with search.
     Report(Report),
     /// Show what mmap does step by step: processes, page tables, frames of memory, as they were in a real run.
@@ -99,7 +97,7 @@ pub enum Command {
     #[command(after_help = STRESS_EXAMPLES)]
     Stress(Stress),
     /// Measure warm starts: from an edit of the driver to a verdict, and from a restore to insmod.
-    Bench(Bench),
+    Bench(warm::Bench),
     /// Try the tests of the driver, and the claims about it, on drivers that are wrong, and say who noticed.
     #[command(after_help = MUTANTS)]
     Mutants(Mutants),
@@ -117,10 +115,10 @@ pub enum Command {
         dir: Option<PathBuf>,
     },
     /// Make the tree that a student starts from: an unfinished driver, or one with a mistake in it.
-    New(New),
+    New(course::New),
     /// Say what a student's driver and answers are worth, and why.
-    #[command(after_help = GRADE_HELP)]
-    Grade(Grade),
+    #[command(after_help = course::GRADE_NOTES)]
+    Grade(course::Grade),
     /// Remove from the cache what this clone does not refer to and no run uses.
     Clean,
 }
@@ -150,11 +148,6 @@ Prints the table of docs/mutants.md. The status is 0 if each mutant was noticed,
 boot of it has said anything about the driver. As many guests run at once as there are processors. --write keeps
 what is known after each mutant: name the others to go on.";
 
-const WATCH_NOTES: &str = "\
-A machine that has booted is saved once, in the cache, and restored for each run; it then gets the module
-that was just built. What it is saved for is in the name of the saved one: kernel, QEMU, init, this boot of
-the host. Where nothing can be restored, the guest boots, and the reason is said. Ctrl-C ends.";
-
 const EXEC_EXAMPLES: &str = "\
 Examples:
   cargo lab exec -- mmapdemo explain private-is-snapshot
@@ -180,76 +173,6 @@ Examples:
   cargo lab stress --seed 1234 --round 7 --only 2   (and one worker of it, alone)
 
 The same seed draws the same operations; in which order those of several processes meet is up to the kernel.";
-const GRADE_HELP: &str = "\
-The tests are those of this clone, whatever the student's tree has. A driver that panics, hangs or breaks
-the kernel costs the points of the task in whose checks it did so; the others are tried in another guest.
-Exit status 0: all points; 1: fewer. Any other status says nothing about the student.";
-
-/// Which kernel, and from where.
-#[derive(Clone, Debug, Args)]
-pub struct KernelArgs {
-    /// `stock` (the newest release of the newest series that the tests have passed on), a series such as
-    /// 7.2, `debug` (compiled here, with KASAN and other checks: docs/sanitizers.md), or the directory of a
-    /// kernel that you built with `CONFIG_RUST=y`.
-    #[arg(long, value_name = "stock|X.Y|debug|DIR", default_value = "stock", value_parser = parse_kernel)]
-    pub kernel: Kernel,
-
-    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
-    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
-    pub mirror: Option<String>,
-
-    /// Build the module from the Kbuild and driver/ in this directory (`lab new` makes such a one), instead
-    /// of those of the clone.
-    #[arg(long, value_name = "DIR", env = "MMAPDEMO_DRIVER")]
-    pub driver: Option<PathBuf>,
-}
-
-/// A kernel as named on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kernel {
-    /// One of Debian's.
-    Debian(Wanted),
-    /// A build directory of the user's own.
-    Own(PathBuf),
-}
-
-impl fmt::Display for Kernel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Debian(wanted) => f.write_str(wanted.name()),
-            Self::Own(dir) => write!(f, "{}", dir.display()),
-        }
-    }
-}
-
-impl Kernel {
-    /// The kernel of Debian's that it is, or whose toolchain builds modules for it.
-    ///
-    /// # Errors
-    ///
-    /// A usage error when it is a directory that says nothing of its compiler.
-    pub fn toolchain(&self) -> Result<Wanted> {
-        match self {
-            Self::Debian(wanted) => Ok(wanted.clone()),
-            Self::Own(dir) => Ok(match own_kernel::compiler(dir)? {
-                Compiler::Gcc => Wanted::Stock,
-                Compiler::Llvm => Wanted::Debug,
-            }),
-        }
-    }
-
-    /// What it checks while it runs.
-    ///
-    /// # Errors
-    ///
-    /// When it is a directory without a `.config` that can be read.
-    pub fn checks(&self) -> Result<Checks> {
-        match self {
-            Self::Debian(wanted) => Ok(wanted.recipe().checks()),
-            Self::Own(dir) => Ok(Checks::of(&read_config(dir)?)),
-        }
-    }
-}
 
 /// How the guest runs.
 #[derive(Clone, Debug, Args)]
@@ -480,75 +403,12 @@ pub struct Shell {
     pub warm: bool,
 }
 
-/// `lab watch`.
-#[derive(Clone, Debug, Args)]
-pub struct Watch {
-    /// Kernel and mirror.
-    #[command(flatten)]
-    pub kernel: KernelArgs,
-    /// How the guest runs.
-    #[command(flatten)]
-    pub guest: GuestArgs,
-    /// The claims to judge after each change; all that a warm start can do, if none is named.
-    #[arg(value_name = "CLAIM")]
-    pub claims: Vec<String>,
-    /// Say of every claim what was said, seen and concluded, as is done where claims are named.
-    #[arg(long)]
-    pub details: bool,
-}
-
-/// `lab bench`.
-#[derive(Clone, Debug, Args)]
-pub struct Bench {
-    /// Kernel and mirror.
-    #[command(flatten)]
-    pub kernel: KernelArgs,
-    /// How often the driver is edited.
-    #[arg(long, default_value_t = 10)]
-    pub edits: usize,
-    /// How often a machine is restored.
-    #[arg(long, default_value_t = 100)]
-    pub restores: usize,
-}
-
 /// `lab check`.
 #[derive(Clone, Debug, Args)]
 pub struct Check {
     /// Kernels and mirror.
     #[command(flatten)]
     pub kernels: Kernels,
-}
-
-/// Several kernels.
-#[derive(Clone, Debug, Args)]
-pub struct Kernels {
-    /// One of the kernels; may be repeated. All tested series, if none is named.
-    #[arg(long = "kernel", value_name = "stock|X.Y|debug|DIR", value_parser = parse_kernel)]
-    named: Vec<Kernel>,
-    /// A mirror of Debian's archive, instead of the one in this host's apt sources.
-    #[arg(long, value_name = "URL", env = "MMAPDEMO_MIRROR")]
-    mirror: Option<String>,
-}
-
-impl Kernels {
-    /// The kernels, one by one.
-    #[must_use]
-    pub fn each(&self) -> Vec<KernelArgs> {
-        let tested = TESTED.map(|series| Kernel::Debian(Wanted::Series(series.to_owned())));
-        let kernels = if self.named.is_empty() {
-            &tested[..]
-        } else {
-            &self.named
-        };
-        kernels
-            .iter()
-            .map(|kernel| KernelArgs {
-                kernel: kernel.clone(),
-                mirror: self.mirror.clone(),
-                driver: None,
-            })
-            .collect()
-    }
 }
 
 /// `lab test`.
@@ -611,75 +471,6 @@ pub struct Mutants {
     pub names: Vec<String>,
 }
 
-/// `lab new`.
-#[derive(Clone, Debug, Args)]
-pub struct New {
-    /// A new directory, or an empty one.
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Make the finished driver, but with a mistake in it: which one, counted from 1.
-    #[arg(long, value_name = "NUMBER")]
-    pub bug: Option<usize>,
-}
-
-/// `lab grade`.
-#[derive(Clone, Debug, Args)]
-pub struct Grade {
-    /// Kernel and mirror.
-    #[command(flatten)]
-    pub kernel: KernelArgs,
-    /// The student's tree, as `lab new` makes it.
-    #[arg(value_name = "DIR")]
-    pub dir: PathBuf,
-    /// Only this lab.
-    #[arg(long, value_name = "NUMBER")]
-    pub lab: Option<usize>,
-    /// Print what the checks said that did not pass.
-    #[arg(long)]
-    pub details: bool,
-    /// Seconds that the checks of one task may take.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub timeout: u64,
-    /// Write points, checks and reasons to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
-    /// Write one test case a check to this file, as JUnit XML.
-    #[arg(long, value_name = "FILE")]
-    pub junit: Option<PathBuf>,
-    /// Write what Gradescope reads as results.json to this file.
-    #[arg(long, value_name = "FILE")]
-    pub gradescope: Option<PathBuf>,
-}
-
-/// Reads `--kernel`.
-///
-/// # Errors
-///
-/// When it is neither a word for one of Debian's kernels nor a directory.
-fn parse_kernel(text: &str) -> Result<Kernel, String> {
-    let is_series = |text: &str| {
-        let mut parts = text.split('.');
-        let number = |part: Option<&str>| {
-            part.is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
-        };
-        number(parts.next()) && number(parts.next()) && parts.next().is_none()
-    };
-    for word in [Wanted::Stock, Wanted::Debug] {
-        if text == word.name() {
-            return Ok(Kernel::Debian(word));
-        }
-    }
-    if is_series(text) {
-        return Ok(Kernel::Debian(Wanted::Series(text.to_owned())));
-    }
-    let dir = PathBuf::from(text);
-    if dir.is_dir() {
-        return Ok(Kernel::Own(dir));
-    }
-    Err("neither `stock` or `debug`, nor a series such as 7.2, nor a directory".into())
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -689,25 +480,5 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn kernels_are_told_apart() {
-        assert_eq!(
-            parse_kernel("stock").unwrap(),
-            Kernel::Debian(Wanted::Stock)
-        );
-        assert_eq!(
-            parse_kernel("debug").unwrap(),
-            Kernel::Debian(Wanted::Debug)
-        );
-        assert_eq!(
-            parse_kernel("7.10").unwrap(),
-            Kernel::Debian(Wanted::Series("7.10".into()))
-        );
-        assert_eq!(parse_kernel("/").unwrap(), Kernel::Own("/".into()));
-        for wrong in ["7", "7.", "7.3.4", "/nonexistent", "newest", ""] {
-            assert!(parse_kernel(wrong).is_err(), "{wrong}");
-        }
     }
 }

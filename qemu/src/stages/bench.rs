@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use super::watch::Rounds;
 use crate::changes::{Changed, Part};
-use crate::cli::{AccelChoice, Bench, Extras, GuestArgs, Run};
+use crate::cli::warm::Bench;
+use crate::cli::{AccelChoice, Extras, GuestArgs, Run};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::Work;

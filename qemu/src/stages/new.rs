@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
-use crate::cli::New;
+use crate::cli::course::New;
 use crate::course::Course;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
