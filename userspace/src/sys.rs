@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{self, NonNull};
+use std::slice;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -244,6 +245,18 @@ impl Mapping {
         let long = self.aligned::<AtomicU64>(offset)?;
         // SAFETY: As in `word`.
         Ok(unsafe { &*long })
+    }
+
+    /// The aligned 64-bit words from `offset` on, so many, for atomic accesses.
+    ///
+    /// # Errors
+    ///
+    /// If one of them lies outside, or if they are not aligned.
+    pub fn longs(&self, offset: usize, number: usize) -> Result<&[AtomicU64]> {
+        self.check(offset, number.saturating_mul(size_of::<AtomicU64>()))?;
+        let first = self.aligned::<AtomicU64>(offset)?;
+        // SAFETY: All of them are inside the mapping, and the first is aligned, both checked. The rest as in `word`.
+        Ok(unsafe { slice::from_raw_parts(first, number) })
     }
 
     fn aligned<T>(&self, offset: usize) -> Result<*mut T> {

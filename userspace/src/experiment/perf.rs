@@ -5,8 +5,10 @@ use super::Experiment;
 mod alignment;
 mod channel;
 mod copies;
+mod messages;
 mod reading;
 mod shootdown;
+mod steps;
 mod traffic;
 mod waiting;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
 
+use super::steps;
 use crate::cost;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
@@ -27,7 +28,8 @@ pub(super) const ALL: &[Experiment] = &[
     Experiment {
         name: "message-cost",
         summary: "Counts the instructions of handing over 8 bytes: by pread(2) and by a mapping of the device \
-                  when either is opened for this alone, and by a pipe and a mapping that are in place.",
+                  when either is opened for this alone, and by a pipe and a mapping that are in place; and those \
+                  of each step of a mapping's life, shared and private.",
         run: message_cost,
     },
 ];
@@ -51,7 +53,8 @@ fn consume(page: &Mapping) -> Result<u64> {
     Ok(sum)
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+/// The end to read from, and the one to write to.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a channel"))
 }
 
@@ -125,5 +128,6 @@ fn message_cost(fixture: &Fixture) -> Result<Evidence> {
         Ok(())
     })?;
     evidence.note("each.mapping-instructions", stored);
+    steps::note_costs(&fixture.device, &mut evidence)?;
     Ok(evidence)
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
+use super::messages;
 use crate::cost;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -18,7 +19,8 @@ pub(super) const ALL: &[Experiment] = &[
         name: "reading-cost",
         summary: "Counts the instructions of getting scattered bytes of a cached file of 1 MiB by pread(2), and \
                   of ten times as many by loads from a mapping that is in place; of getting all of it once by \
-                  read(2) and by a new mapping; and of getting one page by each, opening included.",
+                  read(2) and by a new mapping; of getting one page by each, opening included; and of handing over \
+                  messages of 8 bytes to 64 KiB by a mapping, a file, a pipe and a pair of sockets.",
         run: reading_cost,
     },
     Experiment {
@@ -85,6 +87,7 @@ fn reading_cost(_: &Fixture) -> Result<Evidence> {
     let once = Request::shared(file.path());
     let once_mapped = cost::warm(|| once.map()?.load(0).map(drop))?;
     evidence.note("page.map-instructions", once_mapped);
+    messages::note_costs(&mut evidence)?;
     Ok(evidence)
 }
 
