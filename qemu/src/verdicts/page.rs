@@ -86,7 +86,7 @@ fn documents(results: &Results) -> Markup {
                 @let claims = made_by(&document.number);
                 details {
                     summary {
-                        strong { (document.number) " " (document.title) } ": " (claims.len()) " claims, "
+                        strong { (document.number) " " (document.title) } ": " (nr_claims(claims.len())) ", "
                         @for (nr, verdict) in VERDICTS.iter().enumerate() {
                             @let number = claims.iter().filter(|claim| claim.verdict() == *verdict).count();
                             @if number > 0 {
@@ -112,6 +112,13 @@ fn documents(results: &Results) -> Markup {
     }
 }
 
+fn nr_claims(number: usize) -> String {
+    match number {
+        1 => "1 claim".to_owned(),
+        _ => format!("{number} claims"),
+    }
+}
+
 /// The claims of which the verdict depends on how the driver maps its page.
 fn nodes(results: &Results) -> Markup {
     let claims = results.claims.iter();
@@ -121,7 +128,7 @@ fn nodes(results: &Results) -> Markup {
             h2 id="nodes-title" { "Where the driver's nodes differ" }
             p {
                 "The driver has one page and three nodes: by vm_insert_page() and by remap_pfn_range() the page is mapped when mmap is called, by a "
-                "fault handler when it is touched. Of these " (claims.len()) " claims the verdict depends on that."
+                "fault handler when it is touched. The verdict depends on that: " (nr_claims(claims.len())) "."
             }
             @if !claims.is_empty() {
                 div class="scroll" {

@@ -1,6 +1,7 @@
 //! `lab show` and `lab report` on what guests recorded, without a guest.
 //!
-//! `tests/data/scenarios.json` is what `lab show --json` wrote on Debian's 7.3.4, all scenarios of it.
+//! `tests/data/scenarios.json` is what `lab show --json` wrote on Debian's 7.3.4, all scenarios of it; `costs.json` what
+//! `lab run --json` wrote there of the claims whose experiments count what costs.
 //! `UPDATE_GOLDEN=1 cargo test` writes what the text says now into `tests/data/scenarios.txt`; the change then shows in
 //! a diff.
 
@@ -9,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
+use lab::evidence::grouped;
 use lab::show::recording::{Recording, Story};
 use lab::show::text::Style;
 use lab::show::{page, pager, scene};
@@ -20,6 +22,7 @@ use crate::saved::saved;
 
 const RECORDING: &str = "scenarios.json";
 const RESULTS: &str = "../../../userspace/tests/data/report.json";
+const COSTS: &str = "costs.json";
 
 /// What no document may have, in an attribute of this name.
 const LOADING: [&str; 7] = [
@@ -253,52 +256,52 @@ fn the_report_has_every_claim_and_asks_nobody() {
     assert_eq!(select(&html, "details.claim").len(), results.claims.len());
 }
 
-/// Results with the costs that both plots take.
-fn with_costs() -> String {
-    let mut facts = Vec::new();
-    for len in [8, 64, 512, 4096, 16_384, 65_536] {
-        for (way, cost) in [
-            ("mapping", 90),
-            ("read-write", 3000),
-            ("pipe", 3100),
-            ("socketpair", 5200),
-        ] {
-            let cost = cost + len;
-            facts.push(format!(
-                r#"{{"label":"message-{len}.{way}-instructions","type":"count","value":{cost}}}"#
-            ));
-        }
-    }
-    for step in ["open", "shared-map", "private-first-store"] {
-        facts.push(format!(
-            r#"{{"label":"step.{step}-instructions","type":"count","value":12345}}"#
-        ));
-    }
-    let text = fs::read_to_string(data(RESULTS)).unwrap();
-    let mut results: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let trial = &mut results["claims"][0]["trials"][0];
-    trial["node"] = "fault".into();
-    trial["evidence"] = serde_json::from_str(&format!("[{}]", facts.join(","))).unwrap();
-    results.to_string()
-}
-
 #[test]
 fn costs_are_plotted_and_told_in_tables() {
-    let results = Results::parse(&with_costs()).unwrap();
+    let results = Results::parse(&saved(COSTS)).unwrap();
     let html = assert_offline(&lab::verdicts::page::render(&results));
     assert_eq!(select(&html, "svg.plot[role=img][aria-label]").len(), 2);
     assert_eq!(select(&html, "svg.plot polyline").len(), 4);
-    let tables = select(&html, "table.numbers");
-    let text = |nr: usize| tables[nr].text().collect::<String>();
-    assert!(
-        text(0).contains("12\u{a0}345") && text(0).contains("the copy"),
-        "{}",
-        text(0)
+    let cells = select(&html, "table.numbers td").into_iter();
+    let told: Vec<String> = cells.map(|cell| cell.text().collect()).collect();
+    let counted: Vec<_> = counted(&results).collect();
+    assert_eq!(
+        (told.len(), counted.len()),
+        (3 * 12 + 4 * 6, 3 * 12 + 4 * 6)
     );
-    assert!(text(1).contains("68\u{a0}636"), "{}", text(1));
-    let without = fs::read_to_string(data(RESULTS)).unwrap();
-    let page = lab::verdicts::page::render(&Results::parse(&without).unwrap());
-    assert!(page.contains("Nothing was recorded of messages"));
+    for (label, count) in counted {
+        assert!(told.contains(&grouped(count)), "{label}: {count}");
+    }
+}
+
+/// What both plots are made of.
+fn counted(results: &Results) -> impl Iterator<Item = (&str, u64)> {
+    let trials = results.claims.iter().flat_map(|claim| &claim.trials);
+    trials.flat_map(|trial| {
+        let labels = trial.evidence.iter().map(|fact| fact.label.as_str());
+        let labels = labels.filter(|it| it.starts_with("step.") || it.starts_with("message-"));
+        labels.map(|label| (label, trial.count(label).unwrap()))
+    })
+}
+
+#[test]
+fn what_was_not_counted_is_said_with_the_next_step() {
+    let mut results = Results::parse(&saved(COSTS)).unwrap();
+    let trials = results.claims.iter_mut().flat_map(|it| &mut it.trials);
+    for trial in trials {
+        trial
+            .evidence
+            .retain(|fact| !fact.label.starts_with("message-"));
+    }
+    let text = lab::verdicts::page::render(&results);
+    let html = assert_offline(&text);
+    assert_eq!(select(&html, "svg.plot").len(), 1);
+    assert!(text.contains("Nothing was recorded of messages"));
+    // What it advises has to be what the saved results were made by.
+    let advised = select(&html, "#costs code")[0].text().collect::<String>();
+    let claims = results.claims.iter().map(|claim| claim.id.as_str());
+    let claims: Vec<_> = claims.collect();
+    assert_eq!(advised, format!("cargo lab report {}", claims.join(" ")));
 }
 
 fn lab(args: &[&str]) -> Command {
