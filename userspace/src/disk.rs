@@ -103,6 +103,17 @@ impl Disk {
         })
     }
 
+    /// Has the kernel write all it has, so that what is written afterwards is somebody's doing.
+    ///
+    /// # Errors
+    ///
+    /// What `syncfs(2)` says.
+    pub fn quiet(&self) -> Result<()> {
+        let root = File::open(&self.dir).map_err(Error::file("open", &self.dir))?;
+        let object = self.dir.display().to_string();
+        nix::unistd::syncfs(&root).map_err(Error::call("syncfs()", object))
+    }
+
     /// Waits until something has been written since `before`; `false` if nothing is in this time.
     ///
     /// # Errors

@@ -8,7 +8,9 @@ use crate::fixture::Fixture;
 use crate::need::Need;
 
 mod accidents;
+mod disk;
 mod faulting;
+mod memory;
 mod path;
 mod placement;
 mod privacy;
@@ -67,6 +69,8 @@ pub fn all() -> Vec<&'static Scenario> {
         races::ALL,
         accidents::ALL,
         path::ALL,
+        disk::ALL,
+        memory::ALL,
     ];
     families.into_iter().flatten().collect()
 }

@@ -23,12 +23,14 @@ pub const FEW_PAGES: usize = 8;
 pub fn scenes(story: &Story) -> Vec<Scene<'_>> {
     let befores = std::iter::once(None).chain(story.steps.iter().map(Some));
     let steps = story.steps.iter().enumerate().zip(befores);
+    // Nothing of a machine's memory is in another boot.
+    let comparable = |step: &Step, before: &&Step| before.boot == step.boot;
     steps
         .map(|((index, step), before)| Scene {
             story,
             index,
             step,
-            before,
+            before: before.filter(|before| comparable(step, before)),
         })
         .collect()
 }

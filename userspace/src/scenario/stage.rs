@@ -148,6 +148,11 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// Takes a process out of the picture.
+    pub fn leaves(&mut self, name: &str) {
+        self.watched.retain(|watched| watched.name != name);
+    }
+
     /// Says that a process has ended; it stays in the picture.
     pub fn ended(&mut self, name: &str) {
         for watched in &mut self.watched {

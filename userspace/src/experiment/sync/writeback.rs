@@ -1,6 +1,5 @@
 //! Writeback: when a store to a mapped file reaches the disk, told by the sectors written and by a power cut.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,12 +55,6 @@ fn old_page() -> Vec<u8> {
     page
 }
 
-/// Has the kernel write all it has, so that what is written afterwards is ours.
-fn quiet(root: &Path) -> Result<()> {
-    let root_dir = File::open(root).map_err(Error::file("open", root))?;
-    nix::unistd::syncfs(&root_dir).map_err(Error::call("syncfs()", root.display().to_string()))
-}
-
 fn left_to_the_kernel(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let disk = fixture.disk()?;
@@ -72,7 +65,7 @@ fn left_to_the_kernel(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("original.bytes", OLD);
     evidence.note("stored.bytes", &b"now"[..]);
 
-    quiet(&disk.dir)?;
+    disk.quiet()?;
     let before = disk.sectors()?;
     mapping.store_bytes(0, b"now")?;
     evidence.note("at-once.read", read(file.path())?);
@@ -83,7 +76,7 @@ fn left_to_the_kernel(fixture: &Fixture) -> Result<Evidence> {
     // In hundredths of a second; 30 s and 5 s otherwise (Documentation/admin-guide/sysctl/vm.rst).
     let expire = Sysctl::set("vm.dirty_expire_centisecs", 10)?;
     let wake_up = Sysctl::set("vm.dirty_writeback_centisecs", 10)?;
-    quiet(&disk.dir)?;
+    disk.quiet()?;
     evidence.note("stored-next.bytes", NEW);
     let before = disk.sectors()?;
     mapping.store_bytes(0, NEW)?;
@@ -136,7 +129,7 @@ fn before_the_cut(disk: &Disk) -> Result<Evidence> {
     for fate in FATES {
         disk.put(fate, &old_page())?;
     }
-    quiet(&disk.dir)?;
+    disk.quiet()?;
     for fate in FATES {
         let path = path_on(disk, fate);
         let before = disk.sectors()?;
