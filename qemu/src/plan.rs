@@ -177,7 +177,7 @@ impl<'a> Plan<'a> {
         };
         let deadlines = Deadlines {
             program: self.timeout,
-            ..Deadlines::default()
+            ..self.built.target.kernel.checks.deadlines()
         };
         let (why, streams) = match std::mem::take(&mut self.start) {
             Start::Cold => return self.boot_cold(workshop, guest, streams, &deadlines),
