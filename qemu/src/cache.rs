@@ -11,7 +11,15 @@ use crate::progress::Progress;
 use crate::seal::{self, Check};
 
 /// What the names of entries begin with.
-const ENTRIES: [&str; 4] = ["sysroot-", "linux-", "kit-", "warm-"];
+const ENTRIES: [&str; 7] = [
+    "sysroot-",
+    "linux-",
+    "kit-",
+    "stressor-",
+    "gdb-",
+    "symbols-",
+    "warm-",
+];
 
 /// The suffix of an entry's lock file.
 const LOCK: &str = ".lock";

@@ -10,6 +10,7 @@ use crate::boot::{self, Boot};
 use crate::machine::Accel;
 
 pub mod course;
+pub mod debug;
 mod kernel;
 pub mod manual;
 pub mod trace;
@@ -87,6 +88,9 @@ pub enum Command {
     /// Show which functions of the kernel and of the driver an experiment or a program goes through.
     #[command(after_help = trace::EXAMPLES)]
     Trace(trace::Trace),
+    /// Attach gdb to the guest, with the symbols of its kernel and all that is to be known of the driver.
+    #[command(after_help = debug::NOTES)]
+    Debug(debug::Debug),
     /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
     Shell(Shell),
     /// Check the driver's sources: CLIPPY=1 and rustdoc with warnings denied, and rustfmt.

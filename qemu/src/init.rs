@@ -5,6 +5,7 @@
 
 mod archive;
 mod children;
+mod debugged;
 mod leaks;
 mod memory;
 mod mounts;
@@ -73,11 +74,13 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     let children = Children::adopt()?;
     control.say(&ready()?)?;
     let Order {
-        job: Job {
-            module,
-            work,
-            ending,
-        },
+        job:
+            Job {
+                module,
+                work,
+                ending,
+                debugged,
+            },
         mark,
     } = order;
     let before = module.is_some().then(memory::unaccounted).transpose()?;
@@ -88,6 +91,9 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     let loaded = module
         .as_ref()
         .map_or(Ok(true), |module| load(module, control))?;
+    if let Some(module) = module.as_ref().filter(|_| loaded && debugged) {
+        debugged::wait(module, control)?;
+    }
     match work {
         Work::Programs(programs) if loaded => {
             programs::run(&programs, &mark, ports, &children, control)?;

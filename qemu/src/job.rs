@@ -59,6 +59,8 @@ pub struct Job {
     pub work: Work,
     /// What comes after the work.
     pub ending: Ending,
+    /// Whether it waits, once the module is in, for a debugger.
+    pub debugged: bool,
 }
 
 /// How a guest ends once its work is done.
@@ -92,6 +94,15 @@ impl Module {
             params: params.into(),
         }
     }
+}
+
+/// A section of a module that is loaded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// Its name, such as `.text`.
+    pub name: String,
+    /// Where it is in the memory of the kernel.
+    pub addr: u64,
 }
 
 /// The two things that a guest is for.
@@ -183,6 +194,8 @@ pub enum Command {
         /// Its length in bytes.
         len: usize,
     },
+    /// The debugger is ready.
+    Go,
     /// The host's terminal has a new size.
     Resize(WindowSize),
     /// Everything arrived: power off.
@@ -211,6 +224,11 @@ pub enum Event {
     },
     /// The module is in.
     ModuleLoaded,
+    /// The job is to be debugged, and goes on when the host says [`Command::Go`].
+    AwaitsDebugger {
+        /// Where the kernel has put the module.
+        sections: Vec<Section>,
+    },
     /// The kernel did not take the module; no program runs.
     ModuleRefused(Refusal),
     /// A program runs; `program` counts from 0 in the order of the job.

@@ -1,8 +1,9 @@
-//! Kits: what a guest gets only if it is asked for, an empty disk and programs of Debian's.
+//! Kits: what only some runs need: for the guest an empty disk and programs of Debian's, for the host a debugger.
 //!
 //! Each is an entry of the cache beside the sysroot, not a part of it: the tree of each kernel is named after
 //! the sysroot that compiled it, and would have to be compiled again for a program that compiles nothing.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub struct Contents {
     programs: &'static [&'static str],
     /// Whether there is a disk, too.
     has_disk: bool,
+    /// Whether it is for the host: then it is the packages' files themselves.
+    for_host: bool,
     /// What making it takes, in bytes.
     bytes: u64,
 }
@@ -50,6 +53,7 @@ pub const TOOLS: Contents = Contents {
     not_needed: &[],
     programs: &["pmap", "strace"],
     has_disk: true,
+    for_host: false,
     bytes: 150_000_000,
 };
 
@@ -68,11 +72,43 @@ pub const STRESSOR: Contents = Contents {
     ],
     programs: &["stress-ng"],
     has_disk: false,
+    for_host: false,
     bytes: 100_000_000,
 };
 
+/// What `lab debug` runs on the host.
+pub const GDB: Contents = Contents {
+    name: "gdb",
+    what: "gdb",
+    packages: &["gdb"],
+    // For a system that somebody logs into, and for what Python does with the network.
+    not_needed: &[
+        "perl-base",
+        "init-system-helpers",
+        "debconf",
+        "libtext-charwidth-perl",
+        "libtext-wrapi18n-perl",
+        "libsystemd0",
+        "libcap2",
+        "libproc2-0",
+        "procps",
+        "sensible-utils",
+        "ucf",
+        "libdebuginfod-common",
+        "tzdata",
+        "netbase",
+        "readline-common",
+        "media-types",
+        "openssl-provider-legacy",
+    ],
+    programs: &[],
+    has_disk: false,
+    for_host: true,
+    bytes: 150_000_000,
+};
+
 /// All that there are.
-pub const ALL: [&Contents; 2] = [&TOOLS, &STRESSOR];
+pub const ALL: [&Contents; 3] = [&TOOLS, &STRESSOR, &GDB];
 
 /// What is not unpacked.
 const EXCLUDED: [&str; 4] = [
@@ -90,6 +126,9 @@ const LIBRARIES: &str = "lib/x86_64-linux-gnu";
 
 /// The archive of the programs.
 const PROGRAMS: &str = "programs.cpio";
+
+/// The files of the packages.
+const UNPACKED: &str = "unpacked";
 
 /// The image of the disk.
 const DISK: &str = "disk.ext4";
@@ -146,6 +185,22 @@ impl Kit {
     #[must_use]
     pub fn programs(&self) -> PathBuf {
         self.dir.join(PROGRAMS)
+    }
+
+    /// The root directory of a kit for the host.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        self.dir.join(UNPACKED)
+    }
+
+    /// A program of a kit for the host, in `/usr/bin` of the packages: started by their own dynamic linker, with
+    /// their own libraries.
+    #[must_use]
+    pub fn host_program(&self, name: &str) -> Vec<OsString> {
+        let root = Unpacked(self.root());
+        let mut argv = root.linker();
+        argv.push(root.0.join("usr/bin").join(name).into());
+        argv
     }
 
     /// The image of an empty disk: ext4, without partitions.
@@ -298,7 +353,7 @@ fn fill(
     packages: &[Package],
     stop: &Stop,
 ) -> Result<()> {
-    let unpacked = Unpacked(dir.join("unpacked"));
+    let unpacked = Unpacked(dir.join(UNPACKED));
     let root = &unpacked.0;
     fs::create_dir(root).with_context(|| format!("failed to make {}", root.display()))?;
     parallel::map(
@@ -307,6 +362,9 @@ fn fill(
         stop,
         |package, _| package.unpack(&layout.packages(), root, &[], &EXCLUDED, stop),
     )?;
+    if contents.for_host {
+        return Ok(());
+    }
     let programs = unpacked.programs(contents.programs, stop)?;
     initramfs::write(&programs, &dir.join(PROGRAMS))?;
     if contents.has_disk {
@@ -320,10 +378,19 @@ struct Unpacked(PathBuf);
 
 impl Unpacked {
     /// The packages' own dynamic linker, with their own libraries: nothing of the host's is mixed in.
-    fn linker(&self, purpose: &str) -> HostCommand {
-        HostCommand::new(purpose, self.0.join("usr").join(LINKER))
-            .arg("--library-path")
-            .arg(self.0.join("usr").join(LIBRARIES))
+    fn linker(&self) -> Vec<OsString> {
+        let usr = self.0.join("usr");
+        vec![
+            usr.join(LINKER).into(),
+            "--library-path".into(),
+            usr.join(LIBRARIES).into(),
+        ]
+    }
+
+    /// A program of the packages', run by [`Self::linker`].
+    fn command(&self, purpose: &str) -> HostCommand {
+        let linker = self.linker();
+        HostCommand::new(purpose, &linker[0]).args(&linker[1..])
     }
 
     /// The programs and what they are linked to, as files of the guest.
@@ -337,7 +404,7 @@ impl Unpacked {
         for name in names {
             let program = self.0.join("usr/bin").join(name);
             let listing = self
-                .linker("list the libraries of a program")
+                .command("list the libraries of a program")
                 .arg("--list")
                 .arg(&program)
                 .stdout(stop)?;
@@ -365,7 +432,7 @@ impl Unpacked {
     fn make_disk(&self, image: &Path, stop: &Stop) -> Result<()> {
         let make = || File::create(image).and_then(|file| file.set_len(DISK_LEN));
         make().with_context(|| format!("failed to make {}", image.display()))?;
-        self.linker("make a file system")
+        self.command("make a file system")
             .arg(self.0.join("usr/sbin/mke2fs"))
             .args(MKE2FS_OPTIONS)
             .arg(image)

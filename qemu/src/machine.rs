@@ -62,8 +62,11 @@ pub const MEMORY_FD: RawFd = INITRAMFS_FD + 1;
 /// The descriptor under which QEMU finds the file with the state of everything else.
 pub const STATE_FD: RawFd = MEMORY_FD + 1;
 
+/// The descriptor under which QEMU finds the socket that it listens on for a debugger.
+pub const GDB_FD: RawFd = STATE_FD + 1;
+
 /// The descriptor under which QEMU finds the first disk; those of the others follow.
-pub const DISKS_FD: RawFd = STATE_FD + 1;
+pub const DISKS_FD: RawFd = GDB_FD + 1;
 
 /// What the guest's clocks follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,8 @@ impl Hardware {
 pub enum Birth {
     /// It boots.
     Boot,
+    /// It boots, and a debugger may attach.
+    BootToDebug,
     /// It boots, and its memory is a file, so that it can be saved without copying that.
     BootToSave,
     /// It goes on where a machine was saved, and changes nothing of the file that is that one's memory.
@@ -206,6 +211,9 @@ impl Machine {
         self.software(birth, &mut args);
         channels(&mut args);
         self.disks(&mut args);
+        if birth == Birth::BootToDebug {
+            debugger(&mut args);
+        }
         args.0
     }
 
@@ -223,7 +231,7 @@ impl Machine {
         // Not microvm: it is no faster here, and QEMU 7.2's hangs with ACPI on.
         let board = "pc";
         let access = match birth {
-            Birth::Boot => return args.option("-M", board),
+            Birth::Boot | Birth::BootToDebug => return args.option("-M", board),
             // What the guest writes is in the file: `x-ignore-shared` then has nothing of it to save.
             Birth::BootToSave => "share=on",
             // A page that the guest writes becomes its own copy; others may read the file meanwhile.
@@ -355,6 +363,16 @@ fn channels(args: &mut Args) {
             );
         }
     }
+}
+
+/// The guest runs until somebody attaches. QEMU is given a socket that listens already: no port that another
+/// run, or somebody else on this host, could take or find.
+fn debugger(args: &mut Args) {
+    let socket = format!("socket,id=gdb,fd={GDB_FD},server=on,wait=off");
+    args.option("-chardev", &socket);
+    args.option("-gdb", "chardev:gdb");
+    // A guest that has ended, be it by a panic, stays for gdb to look at, until the lab tells QEMU to quit.
+    args.option("-action", "shutdown=pause");
 }
 
 /// A command line that is being written.

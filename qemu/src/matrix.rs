@@ -142,6 +142,7 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
                 | Phase::Boot
                 | Phase::Restore
                 | Phase::HandOver
+                | Phase::Attach
                 | Phase::Drain
                 | Phase::PowerOff,
         }

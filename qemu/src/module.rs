@@ -19,7 +19,7 @@ use crate::sysroot::{ENTER_FAILED, Sysroot};
 
 /// Where the project and the build products are mounted in the sysroot: no path of the host gets into
 /// the module, and spaces in the host's paths do not matter.
-const SOURCE_MOUNT: &str = "/module";
+pub const SOURCE_MOUNT: &str = "/module";
 const OUTPUT_MOUNT: &str = "/out";
 
 /// Where Kbuild keeps the command that it compiled the driver by, so that it notices when that changes
@@ -61,6 +61,9 @@ pub struct Builder<'a> {
     pub sysroot: &'a Sysroot,
     /// The kernel to build for.
     pub kernel: &'a KernelTree,
+    /// Whether the module is to have what a debugger needs: types, variables and source lines. It is then built in
+    /// a directory of its own, and the usual one stays as it is.
+    pub debug_info: bool,
 }
 
 impl Builder<'_> {
@@ -70,7 +73,12 @@ impl Builder<'_> {
     ///
     /// When the driver does not compile: with the compiler's own words.
     pub fn build(&self, progress: &Progress, stop: &Stop) -> Result<KernelModule> {
-        let out = self.layout.build(&self.kernel.release).join("module");
+        let name = if self.debug_info {
+            "module-debug"
+        } else {
+            "module"
+        };
+        let out = self.layout.build(&self.kernel.release).join(name);
         let path = out.join("mmapdemo.ko");
         fs::create_dir_all(&out).with_context(|| format!("failed to make {}", out.display()))?;
         let _lock = Lock::take(&out.join(".lock"), "build the module", progress)?;
@@ -178,10 +186,14 @@ impl Builder<'_> {
             &format!("O={}", build.display()),
             &format!("M={SOURCE_MOUNT}"),
             &format!("MO={OUTPUT_MOUNT}"),
-            // Debuggers and BPF programs could read types out of these; nothing here does, and they take
-            // their time to make, and 24 of 25 bytes on the way into a guest that is restored.
-            "CONFIG_DEBUG_INFO=",
+            // BPF programs could read types out of these; nothing here does.
             "CONFIG_DEBUG_INFO_BTF_MODULES=",
+            // It takes its time to make, and 24 of 25 bytes on the way into a guest that is restored.
+            if self.debug_info {
+                "CONFIG_DEBUG_INFO=y"
+            } else {
+                "CONFIG_DEBUG_INFO="
+            },
         ]);
         if strictness == Strictness::Clippy {
             command = command.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"]);

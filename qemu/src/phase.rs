@@ -18,6 +18,8 @@ pub enum Phase {
     HandOver,
     /// The module to be loaded.
     Load,
+    /// A debugger, whenever somebody attaches one.
+    Attach,
     /// A program to end; counted from 0.
     Program(usize),
     /// The module to be unloaded.
@@ -36,6 +38,7 @@ impl fmt::Display for Phase {
             Self::Restore => f.write_str("the restore"),
             Self::HandOver => f.write_str("the hand-over of the order"),
             Self::Load => f.write_str("insmod"),
+            Self::Attach => f.write_str("the debugger"),
             Self::Program(index) => write!(f, "program {}", index + 1),
             Self::Unload => f.write_str("rmmod"),
             Self::Drain => f.write_str("the end of the output"),
@@ -95,6 +98,7 @@ impl Deadlines {
             Phase::Restore => Some(self.restore),
             Phase::HandOver => Some(self.hand_over),
             Phase::Load => Some(self.load),
+            Phase::Attach => None,
             Phase::Program(_) => self.program,
             Phase::Unload => Some(self.unload),
             Phase::Drain => Some(self.drain),
@@ -117,6 +121,10 @@ pub struct Timing {
 pub struct Progress {
     phase: Phase,
     since: Instant,
+    /// For how long the guest was held in this phase: for it, no time has passed.
+    held: Duration,
+    /// Since when it is held.
+    held_since: Option<Instant>,
     timings: Vec<Timing>,
     has_module: bool,
     nr_programs: usize,
@@ -129,6 +137,8 @@ impl Progress {
         Self {
             phase: Phase::Start,
             since: Instant::now(),
+            held: Duration::ZERO,
+            held_since: None,
             timings: Vec::new(),
             has_module,
             nr_programs,
@@ -148,12 +158,21 @@ impl Progress {
         &self.phase
     }
 
-    /// When the present phase must be over.
+    /// When the present phase must be over; never while the guest is held.
     #[must_use]
     pub fn deadline(&self, deadlines: &Deadlines) -> Option<Instant> {
-        deadlines
-            .timeout(&self.phase)
-            .map(|timeout| self.since + timeout)
+        let timeout = deadlines.timeout(&self.phase);
+        let timeout = timeout.filter(|_| self.held_since.is_none());
+        timeout.map(|timeout| self.since + self.held + timeout)
+    }
+
+    /// Takes note of whether a debugger holds the guest.
+    pub fn hold(&mut self, is_held: bool) {
+        if is_held {
+            self.held_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.held_since.take() {
+            self.held += since.elapsed();
+        }
     }
 
     /// Enters another phase.
@@ -166,6 +185,8 @@ impl Progress {
                 elapsed: now - self.since,
             });
             self.since = now;
+            self.held = Duration::ZERO;
+            self.held_since = self.held_since.map(|_| now);
         }
     }
 
@@ -174,6 +195,7 @@ impl Progress {
         match event {
             Event::Ready { .. } if self.has_module => self.enter(Phase::Load),
             Event::Ready { .. } | Event::ModuleLoaded => self.enter(self.program_or_unload(0)),
+            Event::AwaitsDebugger { .. } => self.enter(Phase::Attach),
             Event::Started { program } => self.enter(Phase::Program(*program)),
             Event::Exited { program, .. }
             | Event::Signaled { program, .. }
@@ -207,5 +229,34 @@ impl Progress {
         } else {
             Phase::Unload
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_for_which_a_debugger_holds_the_guest_does_not_count() {
+        let deadlines = Deadlines::default();
+        let mut progress = Progress::new(true, 1);
+        progress.note(&Event::ModuleLoaded);
+        progress.note(&Event::AwaitsDebugger {
+            sections: Vec::new(),
+        });
+        assert_eq!(progress.deadline(&deadlines), None);
+        progress.note(&Event::Started { program: 0 });
+        let before = progress.deadline(&deadlines).unwrap();
+        progress.hold(true);
+        progress.hold(true);
+        assert_eq!(progress.deadline(&deadlines), None);
+        let held_since = progress.held_since.unwrap();
+        progress.held_since = held_since.checked_sub(Duration::from_secs(3600));
+        progress.hold(false);
+        let after = progress.deadline(&deadlines).unwrap();
+        assert!(after - before >= Duration::from_secs(3600));
+        progress.enter(Phase::Unload);
+        let left = progress.deadline(&deadlines).unwrap() - Instant::now();
+        assert!(left <= deadlines.unload);
     }
 }

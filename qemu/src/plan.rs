@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::allowed;
 use crate::boot::Boot;
 use crate::cli::{AccelChoice, Extras, Furnishing};
+use crate::debugger::Debugger;
 use crate::disk::{self, Disk};
 use crate::initramfs::GuestFile;
 use crate::job::{Ending, Job, MODULE_PATH, Module, Work};
@@ -47,6 +48,8 @@ pub struct Plan<'a> {
     pub disks: Vec<Disk>,
     /// Whether it boots, or was restored already.
     pub start: Start,
+    /// Who debugs it; then it boots.
+    pub debugger: Option<Debugger>,
 }
 
 /// What tells a guest from that of the main boot.
@@ -75,6 +78,7 @@ impl<'a> Plan<'a> {
             files: vec![module],
             disks: Vec::new(),
             start: Start::Cold,
+            debugger: None,
         }
     }
 
@@ -172,6 +176,7 @@ impl<'a> Plan<'a> {
                 module: Some(Module::mmapdemo(self.insmod_args.join(" "))),
                 work: self.work.clone(),
                 ending: self.earlier.map_or(Ending::PowerOff, |boot| boot.ending),
+                debugged: self.debugger.is_some(),
             },
             allowed: allowed::complaints()?,
         };
@@ -221,7 +226,10 @@ impl<'a> Plan<'a> {
             waiting: workshop.progress.waiting("boot, load the module"),
             ..streams
         };
-        session::run(&machine, &guest, streams, deadlines)
+        match self.debugger {
+            None => session::run(&machine, &guest, streams, deadlines),
+            Some(debugger) => session::debug(debugger, &machine, &guest, streams, deadlines),
+        }
     }
 }
 

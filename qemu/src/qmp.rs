@@ -1,4 +1,5 @@
-//! QEMU's monitor: that QEMU started, what it refused, how far a save is, and why QEMU ended.
+//! QEMU's monitor: that QEMU started, what it refused, how far a save is, whether a debugger holds the machine, and
+//! why QEMU ended.
 //!
 //! The protocol is lines of JSON (QEMU's `docs/interop/qmp-spec.rst`).
 
@@ -21,6 +22,12 @@ pub fn restore() -> Vec<u8> {
     commands("migrate-incoming")
 }
 
+/// Asks whether the machine runs.
+pub const STATUS: &[u8] = b"{\"execute\":\"query-status\"}\n";
+
+/// Ends QEMU.
+pub const QUIT: &[u8] = b"{\"execute\":\"quit\"}\n";
+
 /// `migrate` or `migrate-incoming`, with the state in the file that QEMU inherited, and without the memory,
 /// which is another file (`qapi/migration.json`: `x-ignore-shared`).
 fn commands(execute: &str) -> Vec<u8> {
@@ -40,6 +47,8 @@ pub struct Monitor {
     saved: bool,
     refused: Option<String>,
     shutdown: Option<String>,
+    held: bool,
+    running: Option<bool>,
 }
 
 impl Monitor {
@@ -79,6 +88,18 @@ impl Monitor {
         self.shutdown.as_deref()
     }
 
+    /// Whether the machine was stopped, as a debugger does.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.held
+    }
+
+    /// The answer to [`STATUS`], when it has come.
+    #[must_use]
+    pub fn running(&self) -> Option<bool> {
+        self.running
+    }
+
     fn take(&mut self, message: &Value) {
         if message.get("QMP").is_some() {
             self.started = true;
@@ -86,9 +107,15 @@ impl Monitor {
         if let Some(why) = message["error"]["desc"].as_str() {
             self.refuse(why);
         }
+        self.running = message["return"]["running"].as_bool().or(self.running);
         let data = &message["data"];
         match (message["event"].as_str(), data["status"].as_str()) {
-            (Some("SHUTDOWN"), _) => self.shutdown = data["reason"].as_str().map(str::to_owned),
+            (Some("STOP"), _) => self.held = true,
+            (Some("RESUME"), _) => self.held = false,
+            // The first is the guest's; one that stays for gdb gets another when QEMU quits.
+            (Some("SHUTDOWN"), _) if self.shutdown.is_none() => {
+                self.shutdown = data["reason"].as_str().map(str::to_owned);
+            }
             // A machine that goes on says the same of its state: that it was read in full.
             (Some("MIGRATION"), Some("completed")) => self.saved = true,
             (Some("MIGRATION"), Some("failed")) => self.refuse("the migration failed"),
@@ -114,6 +141,20 @@ mod tests {
         monitor.push(b"{\"event\": \"MIGRATION\", \"data\": {\"status\": \"completed\"}}\r\n");
         assert!(monitor.saved());
         assert_eq!(monitor.refused(), None);
+    }
+
+    #[test]
+    fn a_machine_is_held_from_a_stop_until_it_goes_on() {
+        let mut monitor = Monitor::default();
+        monitor.push(b"{\"event\": \"RESUME\"}\r\n");
+        assert!(!monitor.held());
+        monitor.push(b"{\"event\": \"STOP\"}\r\n");
+        assert!(monitor.held());
+        assert_eq!(monitor.running(), None);
+        monitor.push(b"{\"return\": {\"status\": \"debug\", \"running\": false}}\r\n");
+        assert_eq!(monitor.running(), Some(false));
+        monitor.push(b"{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n");
+        assert!(!monitor.held());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a run leaves behind.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use crate::console;
 use crate::job::{Event, Program, Refusal};
@@ -51,6 +51,17 @@ pub enum ProgramStatus {
     Signaled(i32),
     /// It never began.
     NotStarted(Refusal),
+}
+
+impl fmt::Display for ProgramStatus {
+    /// In words that follow the program's name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Signaled(signal) => write!(f, "was killed by signal {signal}"),
+            Self::NotStarted(refusal) => write!(f, "could not be started: {refusal}"),
+        }
+    }
 }
 
 impl ProgramStatus {

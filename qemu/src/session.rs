@@ -1,5 +1,6 @@
 //! One run of the guest: boots it, watches it, and reports.
 
+mod attendance;
 mod front;
 mod heard;
 mod listener;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::console::Allowance;
+use crate::debugger::Debugger;
 use crate::initramfs::{self, GuestFile};
 use crate::job::{Job, ORDER_PATH, Order, Work};
 use crate::machine::Machine;
@@ -24,6 +26,7 @@ use crate::phase::Deadlines;
 use crate::progress::Waiting;
 use crate::report::{ProgramReport, Report};
 use crate::vm::Vm;
+use attendance::Attendance;
 use listener::Listener;
 pub use resting::{Refused, Resting, resume};
 pub use save::save;
@@ -80,13 +83,46 @@ pub fn run(
     streams: Streams,
     deadlines: &Deadlines,
 ) -> Result<Report> {
+    run_for(None, machine, guest, streams, deadlines)
+}
+
+/// As [`run`]; once the module is loaded, `debugger` may attach to the guest.
+///
+/// # Errors
+///
+/// As [`run`], and when the debugger ends before it has attached, or without letting the guest go.
+pub fn debug(
+    debugger: Debugger,
+    machine: &Machine,
+    guest: &Guest,
+    streams: Streams,
+    deadlines: &Deadlines,
+) -> Result<Report> {
+    run_for(Some(debugger), machine, guest, streams, deadlines)
+}
+
+fn run_for(
+    debugger: Option<Debugger>,
+    machine: &Machine,
+    guest: &Guest,
+    streams: Streams,
+    deadlines: &Deadlines,
+) -> Result<Report> {
     let order = Order {
         job: guest.job.clone(),
         mark: mark::random_name().context("failed to make a mark")?,
     };
     let initramfs = initramfs::assemble(&guest.archives, &guest.own_files(&order)?)?;
-    let listener = Listener::new(Vm::start(machine, initramfs)?, &order.mark)?;
-    let seen = Watch::new(listener, &order, streams, deadlines)?.until_the_end()?;
+    let (vm, attendance) = match debugger {
+        None => (Vm::start(machine, initramfs)?, None),
+        Some(Debugger { listener, begin }) => (
+            Vm::start_to_debug(machine, initramfs, listener)?,
+            Some(Attendance::new(begin)),
+        ),
+    };
+    let listener = Listener::new(vm, &order.mark)?;
+    let watch = Watch::new(listener, &order, streams, deadlines)?;
+    let seen = watch.attended(attendance).until_the_end()?;
     Ok(report(guest, seen))
 }
 

@@ -1,6 +1,7 @@
 //! What each subcommand does, in terms of the artefacts that [`crate::workshop`] makes.
 
 mod bench;
+mod debug;
 mod doctor;
 mod earlier;
 mod exec;
@@ -66,6 +67,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Run(args) => run::run(&workshop, args).map(Into::into),
         Command::Exec(args) => Ok(exec::exec(&workshop, args)),
         Command::Trace(args) => trace::trace(&workshop, args).map(Into::into),
+        Command::Debug(args) => debug::debug(&workshop, args).map(Into::into),
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
         Command::Report(args) => verdicts::report(&workshop, args).map(Into::into),
         Command::Show(args) => show::show(&workshop, args).map(Into::into),

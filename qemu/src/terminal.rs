@@ -5,7 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use anyhow::{Context, Result};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use rustix::process::{Pid, getpgrp};
+use rustix::termios::{
+    OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+    tcsetpgrp,
+};
 use signal_hook::consts::SIGWINCH;
 use signal_hook::low_level::pipe;
 use signal_hook::{SigId, low_level};
@@ -101,5 +106,58 @@ impl SizeChanges {
 impl Drop for SizeChanges {
     fn drop(&mut self) {
         low_level::unregister(self.registration);
+    }
+}
+
+/// The terminal in the hands of a program, such as a debugger, that is to get every key itself, Ctrl-C
+/// included. Dropping it takes the terminal back, as it was.
+#[derive(Debug)]
+pub struct Loan {
+    terminal: OwnedFd,
+    owner: Pid,
+    before: Termios,
+}
+
+impl Loan {
+    /// Hands the lab's terminal to the process group `to`, if the lab has one and is in its foreground
+    /// (tcsetpgrp(3)).
+    ///
+    /// # Errors
+    ///
+    /// When its modes cannot be read or set.
+    pub fn to(to: Pid) -> io::Result<Option<Self>> {
+        let terminal = io::stdin();
+        let owner = getpgrp();
+        if !terminal.is_terminal() || tcgetpgrp(&terminal) != Ok(owner) {
+            return Ok(None);
+        }
+        let before = tcgetattr(&terminal)?;
+        let mut modes = before.clone();
+        // The shell that started the lab would not learn that only a part of it was suspended.
+        modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        tcsetattr(&terminal, OptionalActions::Now, &modes)?;
+        let loan = Self {
+            terminal: terminal.as_fd().try_clone_to_owned()?,
+            owner,
+            before,
+        };
+        tcsetpgrp(&terminal, to)?;
+        Ok(Some(loan))
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        // Whoever is in the background is stopped by SIGTTOU when he sets what belongs to the terminal, unless he
+        // blocks that signal.
+        let mut blocked = SigSet::empty();
+        blocked.add(Signal::SIGTTOU);
+        let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK);
+        // Nothing can be done if the terminal itself is gone, which is how a closed window looks.
+        let _ = tcsetpgrp(&self.terminal, self.owner);
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        if let Ok(before) = before {
+            let _ = before.thread_set_mask();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, Result};
 use command_fds::FdMapping;
@@ -11,7 +11,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::unistd::pipe2;
 
 use crate::machine::{
-    Birth, CONSOLE_FD, Channel, DISKS_FD, INITRAMFS_FD, MEMORY_FD, Machine, STATE_FD,
+    Birth, CONSOLE_FD, Channel, DISKS_FD, GDB_FD, INITRAMFS_FD, MEMORY_FD, Machine, STATE_FD,
 };
 use crate::qemu::Qemu;
 use crate::qmp;
@@ -52,6 +52,20 @@ impl Vm {
     /// When the process or its channels cannot be made. What QEMU itself does not like shows later.
     pub fn start(machine: &Machine, initramfs: File) -> Result<Self> {
         Self::launch(machine, Birth::Boot, vec![(initramfs.into(), INITRAMFS_FD)])
+    }
+
+    /// Boots the machine so that a debugger can attach to it by connecting to `listener`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_to_debug(
+        machine: &Machine,
+        initramfs: File,
+        listener: UnixListener,
+    ) -> Result<Self> {
+        let files = vec![(initramfs.into(), INITRAMFS_FD), (listener.into(), GDB_FD)];
+        Self::launch(machine, Birth::BootToDebug, files)
     }
 
     /// Boots the machine so that it can be saved: its memory is one file, and another will have its state.

@@ -38,6 +38,8 @@ pub struct Workshop<'a> {
     pub progress: &'a Progress,
     /// How one failed job stops the others.
     pub stop: Stop,
+    /// Whether modules are built for a debugger.
+    pub debug_info: bool,
 }
 
 /// A kernel, and the toolchain for it.
@@ -92,6 +94,7 @@ impl<'a> Workshop<'a> {
             layout: Layout::find()?,
             progress,
             stop,
+            debug_info: false,
         })
     }
 
@@ -105,6 +108,7 @@ impl<'a> Workshop<'a> {
             layout: self.layout.clone(),
             progress: self.progress,
             stop: Stop::new().context("failed to make a pipe")?,
+            debug_info: self.debug_info,
         })
     }
 
@@ -152,6 +156,7 @@ impl<'a> Workshop<'a> {
             layout: &self.layout,
             sysroot: &target.sysroot,
             kernel: &target.kernel,
+            debug_info: self.debug_info,
         }
     }
 

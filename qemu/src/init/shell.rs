@@ -44,7 +44,11 @@ pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
         match children.wait_for(pid, control)? {
             Wake::Command(job::Command::Resize(size)) => resize(&terminal, size)?,
             Wake::Command(job::Command::Bye) | Wake::PowerOff => return Ok(()),
-            Wake::Command(command @ (job::Command::Wake { .. } | job::Command::Unpack { .. })) => {
+            Wake::Command(
+                command @ (job::Command::Wake { .. }
+                | job::Command::Unpack { .. }
+                | job::Command::Go),
+            ) => {
                 bail!("the host said {command:?} to a shell")
             }
             Wake::Ended(status) => {

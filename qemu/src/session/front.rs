@@ -70,9 +70,14 @@ impl Front {
         })
     }
 
+    /// Nobody waits for the boot any more.
+    pub(super) fn begun(&mut self) {
+        self.waiting = None;
+    }
+
     /// A program begins: if it is the one that reads the input, it gets it.
     pub(super) fn started(&mut self, vm: &Vm, work: &Work, index: usize) -> Result<()> {
-        self.waiting = None;
+        self.begun();
         match work {
             Work::Programs(programs)
                 if programs.get(index).is_some_and(|program| program.stdin) =>

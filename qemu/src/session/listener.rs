@@ -76,6 +76,12 @@ impl Listener {
         let _ = self.vm.channel(Channel::Control).write_all(&line);
     }
 
+    /// Tells QEMU something, or asks it.
+    pub(super) fn tell_qemu(&self, command: &[u8]) {
+        // A QEMU that does not listen any more has ended, which is noticed.
+        let _ = self.vm.channel(Channel::Monitor).write_all(command);
+    }
+
     /// Listens until `happened`, and then returns nothing; or until the machine or the wait for it ends.
     pub(super) fn listen_until(
         &mut self,

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Streams;
+use super::attendance::Attendance;
 use super::front::Front;
 use super::heard::Heard;
 use super::listener::{Listener, poll_timeout};
@@ -16,6 +17,7 @@ use crate::job::{Command, Event, Order, Work};
 use crate::mark::Piece;
 use crate::outcome::End;
 use crate::phase::{Deadlines, Phase, Progress, Timing};
+use crate::qmp;
 
 /// How long a dead guest may take to end QEMU, which `panic=-1` does at once.
 const DEATH_GRACE: Duration = Duration::from_secs(1);
@@ -48,6 +50,8 @@ pub(super) struct Watch<'a> {
     dead_since: Option<Instant>,
     /// Until when the deadline was put off last, if it was.
     put_off: Option<Instant>,
+    /// If the run is debugged.
+    attendance: Option<Attendance>,
 }
 
 impl<'a> Watch<'a> {
@@ -75,7 +79,14 @@ impl<'a> Watch<'a> {
             progress: Progress::new(order.job.module.is_some(), nr_programs),
             dead_since: None,
             put_off: None,
+            attendance: None,
         })
+    }
+
+    /// This run is debugged, if there is an attendance.
+    pub(super) fn attended(mut self, attendance: Option<Attendance>) -> Self {
+        self.attendance = attendance;
+        self
     }
 
     /// This machine was restored; since `since`, the run waited for it.
@@ -94,6 +105,7 @@ impl<'a> Watch<'a> {
         let phase = self.progress.phase().clone();
         self.listener.close(&mut end)?;
         self.wait_for_readers(&end)?;
+        self.wait_for_debugger(&end)?;
         Ok(self.into_seen(end, phase))
     }
 
@@ -106,6 +118,7 @@ impl<'a> Watch<'a> {
         for index in ready.inlets {
             self.read(index)?;
         }
+        self.attend()?;
         if ready.resized {
             if let Some(command) = self.front.resize() {
                 self.listener.tell(&command);
@@ -142,6 +155,8 @@ impl<'a> Watch<'a> {
         ];
         fds.extend(open.iter().map(|(_, fd)| *fd));
         fds.extend(self.front.resized());
+        let nr_resized = fds.len() - 4 - open.len();
+        fds.extend(self.attendance.as_ref().and_then(Attendance::ended));
         let mut fds: Vec<PollFd<'_>> = fds
             .into_iter()
             .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
@@ -152,13 +167,14 @@ impl<'a> Watch<'a> {
         }
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
         let (fixed, rest) = ready.split_at(4);
+        let (of_inlets, behind) = rest.split_at(open.len());
         Ok(Ready {
             interrupted: fixed[0] || fixed[1],
             exited: fixed[2],
-            resized: rest.get(open.len()).copied().unwrap_or(false),
+            resized: behind[..nr_resized].contains(&true),
             inlets: open
                 .into_iter()
-                .zip(rest)
+                .zip(of_inlets)
                 .filter(|(_, ready)| **ready)
                 .map(|((index, _), _)| index)
                 .collect(),
@@ -166,6 +182,9 @@ impl<'a> Watch<'a> {
     }
 
     fn deadline(&self) -> Option<Instant> {
+        if self.is_held() {
+            return None;
+        }
         let phase = self.progress.deadline(&self.deadlines).max(self.put_off);
         let dead = self.dead_since.map(|since| since + DEATH_GRACE);
         [phase, dead].into_iter().flatten().min()
@@ -199,11 +218,72 @@ impl<'a> Watch<'a> {
         }
         for event in &heard.events[nr_events..] {
             self.progress.note(event);
+            if let (Event::AwaitsDebugger { sections }, Some(attendance)) =
+                (event, &mut self.attendance)
+            {
+                self.front.begun();
+                if attendance.begin(sections)? {
+                    self.listener.tell(&Command::Go);
+                }
+            }
             if let Event::Started { program } = event {
                 self.front.started(vm, &self.order.job.work, *program)?;
             }
         }
         Ok(())
+    }
+
+    /// Whether a debugger holds the guest, so that no time passes for it.
+    fn is_held(&self) -> bool {
+        self.attendance.is_some() && self.listener.heard.monitor.held()
+    }
+
+    /// Keeps track of a debugger, if the run has one.
+    fn attend(&mut self) -> Result<()> {
+        let is_held = self.is_held();
+        self.progress.hold(is_held);
+        if is_held {
+            // A guest that died has its grace again when it is let go.
+            self.dead_since = self.dead_since.map(|_| Instant::now());
+        }
+        let Some(attendance) = &mut self.attendance else {
+            return Ok(());
+        };
+        if is_held && attendance.held() {
+            self.listener.tell(&Command::Go);
+        }
+        if attendance.end()? {
+            self.listener.tell_qemu(qmp::STATUS);
+        }
+        let monitor = &self.listener.heard.monitor;
+        if monitor.shutdown().is_some() {
+            if attendance.leave() {
+                self.listener.tell_qemu(qmp::QUIT);
+            }
+            return Ok(());
+        }
+        match monitor.running() {
+            Some(running) if attendance.asks() => attendance.answered(running),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits until gdb has ended, which a person may use when the guest is gone.
+    fn wait_for_debugger(&mut self, end: &End) -> Result<()> {
+        let Some(ended) = self.attendance.as_ref().and_then(Attendance::ended) else {
+            return Ok(());
+        };
+        let mut fds = [interrupt::fd(), ended].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        while *end != End::Interrupted && !fds.iter().any(|fd| fd.any().unwrap_or(false)) {
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).context("failed to wait for gdb"),
+            }
+        }
+        let attendance = self.attendance.as_mut();
+        attendance.map_or(Ok(()), |attendance| {
+            attendance.finish(*end == End::Interrupted)
+        })
     }
 
     /// Waits until the outputs have gone where they belong, however slow their readers are.

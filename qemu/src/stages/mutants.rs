@@ -244,8 +244,7 @@ impl<'a> Suite<'a> {
         };
         let builder = Builder {
             layout: &layout,
-            sysroot: &self.built.target.sysroot,
-            kernel: &self.built.target.kernel,
+            ..workshop.builder(&self.built.target)
         };
         // That a mutant is odd is what it is for: the compiler's warnings are of no interest.
         match builder.build(&Progress::new(true), &workshop.stop) {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 
 use super::earlier::Earlier;
 use super::reports::Reports;
-use crate::cli::{Demo, Run};
+use crate::cli::{Demo, Extras, Run};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -258,16 +258,33 @@ fn skipped_beside(may_skip: Option<&[String]>, results: &str) -> Vec<String> {
 }
 
 /// What the built program says that the experiments of `claims` take.
-pub(super) fn requirements(
-    claims: &[String],
-    programs: &Programs,
-    stop: &Stop,
-) -> Result<Requirements> {
+fn requirements(claims: &[String], programs: &Programs, stop: &Stop) -> Result<Requirements> {
     let text = HostCommand::new("learn what the claims take", &programs.mmapdemo)
         .arg("requirements")
         .args(claims)
         .stdout(stop)?;
     Requirements::parse(&text)
+}
+
+/// What the claims take beside the usual, in a guest that looks closer at their experiments; not those that look in an
+/// earlier boot, whose name `instead` gets.
+pub(super) fn extras_of(
+    claims: &[String],
+    programs: &Programs,
+    stop: &Stop,
+    instead: impl FnOnce(&str) -> String,
+) -> Result<Extras> {
+    let required = requirements(claims, programs, stop)?;
+    let Some(boot) = required.boots.first() else {
+        return Ok(required.extras);
+    };
+    Err(Failure::Usage(format!(
+        "the experiment of {} looks in an earlier boot, {}; {}",
+        claims.join(" "),
+        boot.what,
+        instead(boot.name)
+    ))
+    .into())
 }
 
 /// Refuses claims that the built program does not know, before a guest is booted for them.

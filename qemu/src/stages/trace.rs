@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::run::{color, require_known, requirements};
+use super::run::{color, extras_of, require_known};
 use crate::cli::trace::Trace;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
@@ -34,19 +34,13 @@ pub fn trace(workshop: &Workshop<'_>, args: &Trace) -> Result<ExitCode> {
         if claims.is_empty() {
             return Ok((None, None));
         }
-        let required = requirements(&claims, programs, &workshop.stop)?;
-        if let Some(boot) = required.boots.first() {
-            return Err(Failure::Usage(format!(
-                "the experiment of {} looks in an earlier boot, {}; trace a program there, such as: \
-                 cargo lab exec --boot {} -- mmapdemo trace -- PROG",
-                claims.join(" "),
-                boot.what,
-                boot.name
-            ))
-            .into());
-        }
-        let kit = workshop.kit_for(required.extras, &args.kernel)?;
-        Ok((Some(required.extras), kit))
+        let extras = extras_of(&claims, programs, &workshop.stop, |boot| {
+            format!(
+                "trace a program there, such as: cargo lab exec --boot {boot} -- mmapdemo trace -- PROG"
+            )
+        })?;
+        let kit = workshop.kit_for(extras, &args.kernel)?;
+        Ok((Some(extras), kit))
     };
     let (built, (extras, kit)) = workshop.build_and(&args.kernel, set_up)?;
     let to_terminal = output.is_none();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::job::{
     Command, Ending, Event, Job, KTAP_PATH, KTAP_PORT, Module, Order, PORTS_DIR, Program, Refusal,
-    Shell, WindowSize, Work,
+    Section, Shell, WindowSize, Work,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,7 @@ fn order_survives_the_way_with_arguments_that_are_not_utf8() {
         module: Some(Module::mmapdemo("pages=2")),
         work,
         ending: Ending::PowerCut,
+        debugged: true,
     };
     let text = there_and_back(&Order {
         job,
@@ -52,6 +53,7 @@ fn order_for_a_shell_survives_the_way() {
             module: None,
             work,
             ending: Ending::PowerOff,
+            debugged: false,
         },
         mark: String::new(),
     });
@@ -72,6 +74,12 @@ fn every_event_survives_the_way() {
             taint: 0,
         },
         Event::ModuleLoaded,
+        Event::AwaitsDebugger {
+            sections: vec![Section {
+                name: ".text".into(),
+                addr: 0xffff_ffff_c020_1000,
+            }],
+        },
         Event::ModuleRefused(refusal.clone()),
         Event::Started { program: 0 },
         Event::NotStarted {
@@ -101,6 +109,7 @@ fn every_event_survives_the_way() {
 #[test]
 fn commands_survive_the_way() {
     there_and_back(&Command::Bye);
+    there_and_back(&Command::Go);
     there_and_back(&Command::Unpack { len: 1 << 20 });
     there_and_back(&Command::Wake {
         now: Duration::new(1, 999_999_999),

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use lab::disk::{Disk, Name};
 use lab::machine::{
-    Accel, Birth, CONSOLE_FD, Channel, Clock, DISKS_FD, Hardware, INITRAMFS_FD, MEMORY_FD, Machine,
-    QemuProgram, STATE_FD,
+    Accel, Birth, CONSOLE_FD, Channel, Clock, DISKS_FD, GDB_FD, Hardware, INITRAMFS_FD, MEMORY_FD,
+    Machine, QemuProgram, STATE_FD,
 };
 
 fn machine(accel: Accel) -> Machine {
@@ -138,11 +138,11 @@ fn disks_are_told_apart_by_their_serial_numbers() {
         added,
         [
             "-drive",
-            "if=none,id=lab-cut,format=raw,file=/proc/self/fd/14",
+            "if=none,id=lab-cut,format=raw,file=/proc/self/fd/15",
             "-device",
             "nvme,drive=lab-cut,serial=lab-cut",
             "-drive",
-            "if=none,id=lab-scratch,format=raw,file=/proc/self/fd/15",
+            "if=none,id=lab-scratch,format=raw,file=/proc/self/fd/16",
             "-device",
             "nvme,drive=lab-scratch,serial=lab-scratch",
         ]
@@ -178,12 +178,36 @@ fn counted_instructions_take_one_thread_and_no_noise() {
 }
 
 #[test]
+fn debugged_machine_listens_on_a_socket_of_its_own_and_is_otherwise_the_same() {
+    let plain = machine(Accel::Tcg);
+    let text = |birth| {
+        let args = plain.args_for(birth).into_iter();
+        let words: Vec<String> = args.map(|arg| arg.into_string().unwrap()).collect();
+        words.join(" ")
+    };
+    let debugged = text(Birth::BootToDebug);
+    let own = debugged.strip_prefix(&text(Birth::Boot)).unwrap();
+    let socket = format!("socket,id=gdb,fd={GDB_FD},server=on,wait=off");
+    assert_eq!(
+        own,
+        format!(" -chardev {socket} -gdb chardev:gdb -action shutdown=pause")
+    );
+}
+
+#[test]
 fn no_two_channels_share_a_descriptor() {
     let mut fds: Vec<i32> = Channel::ALL
         .iter()
         .map(|channel| channel.child_fd())
         .collect();
-    fds.extend([CONSOLE_FD, INITRAMFS_FD, MEMORY_FD, STATE_FD, DISKS_FD]);
+    fds.extend([
+        CONSOLE_FD,
+        INITRAMFS_FD,
+        MEMORY_FD,
+        STATE_FD,
+        DISKS_FD,
+        GDB_FD,
+    ]);
     fds.sort_unstable();
-    assert_eq!(fds, (3..15).collect::<Vec<_>>());
+    assert_eq!(fds, (3..16).collect::<Vec<_>>());
 }

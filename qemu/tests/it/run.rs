@@ -32,6 +32,7 @@ impl Run {
                 module: Some(Module::mmapdemo("")),
                 work: Work::Programs(vec![program]),
                 ending: Ending::PowerOff,
+                debugged: false,
             },
             events: vec![
                 Event::Ready {

@@ -94,6 +94,7 @@ impl Trial {
                 module: self.module,
                 work: Work::Programs(self.programs),
                 ending: self.ending,
+                debugged: false,
             },
             allowed: Vec::new(),
         };

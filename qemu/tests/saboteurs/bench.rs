@@ -90,6 +90,7 @@ fn build(project: PathBuf, workshop: &Workshop<'_>, built: &Built) -> PathBuf {
         layout: &layout,
         sysroot: &built.target.sysroot,
         kernel: &built.target.kernel,
+        debug_info: false,
     };
     match builder.build(workshop.progress, &workshop.stop) {
         Ok(module) => module.path,
@@ -130,6 +131,7 @@ impl Sabotage {
                 module: Some(Module::mmapdemo("")),
                 work: Work::Programs(vec![program]),
                 ending: Ending::PowerOff,
+                debugged: false,
             },
             deadlines: parts.built.target.kernel.checks.deadlines(),
         }
