@@ -93,6 +93,8 @@ pub enum Command {
     Debug(debug::Debug),
     /// Give an interactive shell in the guest: busybox, the module, the mmapdemo program.
     Shell(Shell),
+    /// Write driver/rust-project.json, by which rust-analyzer, in your editor, understands driver/.
+    Editor(KernelArgs),
     /// Check the driver's sources: CLIPPY=1 and rustdoc with warnings denied, and rustfmt.
     Check(Check),
     /// Run the tests that need the guest.

@@ -167,7 +167,8 @@ pub fn script(gdb: &[OsString], env: &[(&str, &Path)], commands: &Path) -> Vec<u
 }
 
 /// A word that no shell reads anything into.
-fn shell_word(word: &OsStr) -> Vec<u8> {
+#[must_use]
+pub fn shell_word(word: &OsStr) -> Vec<u8> {
     let parts: Vec<&[u8]> = word.as_bytes().split(|&byte| byte == b'\'').collect();
     [b"'", parts.join(&br"'\''"[..]).as_slice(), b"'"].concat()
 }

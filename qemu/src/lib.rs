@@ -29,6 +29,7 @@ pub mod course;
 pub mod debug_kernel;
 pub mod debugger;
 pub mod disk;
+pub mod editor;
 pub mod evidence;
 pub mod exceptions;
 pub mod exit_code;

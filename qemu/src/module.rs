@@ -24,7 +24,7 @@ const OUTPUT_MOUNT: &str = "/out";
 
 /// Where Kbuild keeps the command that it compiled the driver by, so that it notices when that changes
 /// (`if_changed` in `scripts/Kbuild.include`).
-const SAVED_COMMAND: &str = "driver/.mmapdemo.o.cmd";
+pub const SAVED_COMMAND: &str = "driver/.mmapdemo.o.cmd";
 
 /// A built module.
 #[derive(Clone, Debug)]

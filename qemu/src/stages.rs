@@ -4,6 +4,7 @@ mod bench;
 mod debug;
 mod doctor;
 mod earlier;
+mod editor;
 mod exec;
 mod grade;
 mod manual;
@@ -67,6 +68,7 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Run(args) => run::run(&workshop, args).map(Into::into),
         Command::Exec(args) => Ok(exec::exec(&workshop, args)),
         Command::Trace(args) => trace::trace(&workshop, args).map(Into::into),
+        Command::Editor(args) => editor::editor(&workshop, args).map(Into::into),
         Command::Debug(args) => debug::debug(&workshop, args).map(Into::into),
         Command::Shell(args) => shell::shell(&workshop, args).map(Into::into),
         Command::Report(args) => verdicts::report(&workshop, args).map(Into::into),

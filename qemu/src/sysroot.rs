@@ -246,18 +246,23 @@ impl Sysroot {
         self.root.join(inside)
     }
 
-    /// How the host starts the sysroot's QEMU: through the sysroot's own dynamic loader, so that neither
+    /// How the host starts a program of the sysroot: through the sysroot's own dynamic loader, so that neither
     /// the host's libraries nor a name space matter.
     #[must_use]
-    pub fn qemu(&self) -> QemuProgram {
-        let libraries = self.path("usr/lib/x86_64-linux-gnu");
-        let data = [self.path("usr/share/qemu"), self.path("usr/share/seabios")];
-        let mut argv: Vec<OsString> = vec![
+    pub fn host_program(&self, inside: &str) -> Vec<OsString> {
+        vec![
             self.path("usr/lib64/ld-linux-x86-64.so.2").into(),
             "--library-path".into(),
-            libraries.into(),
-            self.path("usr/bin/qemu-system-x86_64").into(),
-        ];
+            self.path("usr/lib/x86_64-linux-gnu").into(),
+            self.path(inside).into(),
+        ]
+    }
+
+    /// How the host starts the sysroot's QEMU.
+    #[must_use]
+    pub fn qemu(&self) -> QemuProgram {
+        let data = [self.path("usr/share/qemu"), self.path("usr/share/seabios")];
+        let mut argv = self.host_program("usr/bin/qemu-system-x86_64");
         for dir in data {
             argv.extend(["-L".into(), dir.into()]);
         }

@@ -1,4 +1,5 @@
-//! `lab debug` with real guests: gdb stops in the driver, shows where it is, and lets the guest go.
+//! `lab debug` with real guests: gdb stops in the driver, shows where it is, and lets the guest go. And what an editor
+//! is told about the driver and the kernel.
 //!
 //! Uses the cache that `lab` itself uses, and fills it if need be.
 #![expect(
@@ -6,14 +7,16 @@
     reason = "what helps a test may panic as the test may"
 )]
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use assert_cmd::Command;
 use lab::exit_code::ExitCode;
+use serde::Deserialize;
 
 /// After that, the lab hangs.
 const HUNG: Duration = Duration::from_secs(20 * 60);
@@ -163,4 +166,101 @@ fn what_the_guest_does_and_what_gdb_says_of_itself_decide_the_status() {
         said.contains("went on") && said.contains("received signal SIGQUIT"),
         "{said}"
     );
+}
+
+/// The parts of rust-project.json that are checked.
+#[derive(Deserialize)]
+struct Project {
+    sysroot: PathBuf,
+    crates: Vec<Crate>,
+}
+
+#[derive(Deserialize)]
+struct Crate {
+    display_name: String,
+    root_module: PathBuf,
+    deps: Vec<Dependency>,
+    cfg: Vec<String>,
+    env: BTreeMap<String, String>,
+    source: Source,
+    proc_macro_dylib_path: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    #[serde(rename = "crate")]
+    index: usize,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    include_dirs: Vec<PathBuf>,
+}
+
+#[test]
+fn editor_is_told_of_crates_and_files_that_are_there() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir(tree.path().join("driver")).unwrap();
+    let sources = fs::read_dir(project.join("driver")).unwrap();
+    let sources = sources.map(|entry| entry.unwrap().path());
+    let sources = sources.filter(|path| path.extension().is_some_and(|it| it == "rs"));
+    for path in sources.chain([project.join("Kbuild")]) {
+        let path = path.strip_prefix(project).unwrap();
+        fs::copy(project.join(path), tree.path().join(path)).unwrap();
+    }
+    let lab = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["--quiet", "editor", "--driver"])
+        .arg(tree.path())
+        .timeout(HUNG)
+        .assert()
+        .success();
+    let said = String::from_utf8(lab.get_output().stdout.clone()).unwrap();
+    let text = fs::read(said.trim_end()).unwrap();
+    let Project { sysroot, crates } = serde_json::from_slice(&text).unwrap();
+    for known in &crates {
+        let dirs = &known.source.include_dirs;
+        let objects = known.env.get("OBJTREE").map(PathBuf::from);
+        for path in dirs
+            .iter()
+            .chain(&known.proc_macro_dylib_path)
+            .chain(&objects)
+        {
+            assert!(path.exists(), "{}: {}", known.display_name, path.display());
+        }
+        assert!(
+            known.root_module.is_file(),
+            "{}",
+            known.root_module.display()
+        );
+        for Dependency { index, name } in &known.deps {
+            assert_eq!(&crates[*index].display_name, name);
+        }
+    }
+    let named = |name: &str| crates.iter().find(|it| it.display_name == name).unwrap();
+    let driver = named("mmapdemo");
+    let root = tree
+        .path()
+        .canonicalize()
+        .unwrap()
+        .join("driver/mmapdemo.rs");
+    assert_eq!(driver.root_module, root);
+    assert!(driver.cfg.iter().any(|cfg| cfg == "CONFIG_RUST"));
+    for name in ["core", "kernel", "pin_init"] {
+        assert!(driver.deps.iter().any(|it| it.name == name), "{name}");
+    }
+    for macros in ["macros", "pin_init_internal"] {
+        assert!(named(macros).proc_macro_dylib_path.is_some(), "{macros}");
+    }
+    let rustc = Command::new(sysroot.join("bin/rustc"))
+        .arg("--version")
+        .assert();
+    rustc
+        .success()
+        .stdout(predicates::str::starts_with("rustc "));
+    // It says what it is for, and that it runs.
+    let server = sysroot.join("libexec/rust-analyzer-proc-macro-srv");
+    let server = Command::new(server).assert();
+    server.stderr(predicates::str::contains("IDE implementation detail"));
 }
