@@ -47,7 +47,8 @@ pub struct Monitor {
     saved: bool,
     refused: Option<String>,
     shutdown: Option<String>,
-    held: bool,
+    /// Nothing until it is for the first time.
+    held: Option<bool>,
     running: Option<bool>,
 }
 
@@ -91,7 +92,13 @@ impl Monitor {
     /// Whether the machine was stopped, as a debugger does.
     #[must_use]
     pub fn held(&self) -> bool {
-        self.held
+        self.held == Some(true)
+    }
+
+    /// Whether it was ever stopped so; a debugger may hold it for less time than it takes to look.
+    #[must_use]
+    pub fn was_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// The answer to [`STATUS`], when it has come.
@@ -110,8 +117,8 @@ impl Monitor {
         self.running = message["return"]["running"].as_bool().or(self.running);
         let data = &message["data"];
         match (message["event"].as_str(), data["status"].as_str()) {
-            (Some("STOP"), _) => self.held = true,
-            (Some("RESUME"), _) => self.held = false,
+            (Some("STOP"), _) => self.held = Some(true),
+            (Some("RESUME"), _) => self.held = self.held.map(|_| false),
             // The first is the guest's; one that stays for gdb gets another when QEMU quits.
             (Some("SHUTDOWN"), _) if self.shutdown.is_none() => {
                 self.shutdown = data["reason"].as_str().map(str::to_owned);
@@ -147,14 +154,14 @@ mod tests {
     fn a_machine_is_held_from_a_stop_until_it_goes_on() {
         let mut monitor = Monitor::default();
         monitor.push(b"{\"event\": \"RESUME\"}\r\n");
-        assert!(!monitor.held());
+        assert!(!monitor.held() && !monitor.was_held());
         monitor.push(b"{\"event\": \"STOP\"}\r\n");
         assert!(monitor.held());
         assert_eq!(monitor.running(), None);
         monitor.push(b"{\"return\": {\"status\": \"debug\", \"running\": false}}\r\n");
         assert_eq!(monitor.running(), Some(false));
         monitor.push(b"{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n");
-        assert!(!monitor.held());
+        assert!(!monitor.held() && monitor.was_held());
     }
 
     #[test]

@@ -47,7 +47,8 @@ impl Attendance {
         Ok(!self.work_waits)
     }
 
-    /// A debugger holds the guest. Returns whether the guest waited for that, and is to go on when it is let.
+    /// A debugger holds the guest, or has held it. Returns whether the guest waited for that, and is to go on when
+    /// it is let.
     pub(super) fn held(&mut self) -> bool {
         std::mem::take(&mut self.work_waits)
     }

@@ -249,7 +249,7 @@ impl<'a> Watch<'a> {
         let Some(attendance) = &mut self.attendance else {
             return Ok(());
         };
-        if is_held && attendance.held() {
+        if self.listener.heard.monitor.was_held() && attendance.held() {
             self.listener.tell(&Command::Go);
         }
         if attendance.end()? {
