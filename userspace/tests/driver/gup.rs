@@ -44,12 +44,30 @@ fn the_kernel_gets_the_pages_where_it_knows_them_in_every_way_and_gives_them_bac
 fn what_is_mapped_privately_is_copied_before_it_is_taken_for_writing() {
     let kernel = File::open(gup_test::PATH).expect("the kernel's test of gup");
     on_every_node(|device| {
+        // The VMA says that frames are not of pages, and is not asked what is there instead.
+        let pages = match device.strategy() {
+            Node::RemapPfn => 0,
+            Node::InsertPage | Node::Fault => device.nr_pages(),
+        };
         for way in Way::ALL {
             let mapping = map(&device.open(), device.private()).expect("map");
             let taken = gup_test::take(kernel.as_fd(), &mapping, way);
-            // A frame without a page is copied as well, at the fault for writing; then there is a page.
-            assert_eq!(taken, Ok(device.nr_pages()), "{way:?} on {}", device.node());
+            assert_eq!(taken, Ok(pages), "{way:?} on {}", device.node());
             assert_references(device, 0);
         }
     });
+}
+
+#[test]
+fn the_copy_of_a_frame_is_a_page_for_those_who_read_the_page_table_alone() {
+    let kernel = File::open(gup_test::PATH).expect("the kernel's test of gup");
+    let device = Device::with(Node::RemapPfn, 1);
+    for way in Way::ALL {
+        let mapping = map(&device.open(), device.private()).expect("map");
+        mapping.store(0, 1).expect("store");
+        let pages = usize::from(matches!(way, Way::GetFast | Way::PinFast));
+        let taken = gup_test::take(kernel.as_fd(), &mapping, way);
+        assert_eq!(taken, Ok(pages), "{way:?}");
+        assert_references(&device, 0);
+    }
 }

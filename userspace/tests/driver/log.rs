@@ -20,6 +20,10 @@ const DEFECTS: [&str; 8] = [
 /// (`sysfs_warn_dup()` in `fs/sysfs/dir.c`).
 pub const NAME_TAKEN: &str = "cannot create duplicate filename";
 
+/// What the kernel says of pages that are not to be had, behind the reason; the stack of who asked for them follows
+/// (`warn_alloc()` in `mm/page_alloc.c`).
+pub const NO_MEMORY: &str = ", mode:0x";
+
 /// Longest record that `/dev/kmsg` returns (`PRINTKRB_RECORD_MAX` is less, `kernel/printk/`).
 const RECORD: usize = 8192;
 
