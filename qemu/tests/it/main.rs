@@ -15,6 +15,7 @@ mod job;
 mod ktap;
 mod machine;
 mod mark;
+mod mutants;
 mod outcome;
 mod readme;
 mod run;
