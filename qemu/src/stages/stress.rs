@@ -14,6 +14,7 @@ use crate::job::{KTAP_PORT, PORTS_DIR, Program, Work};
 use crate::kit::{self, Kit};
 use crate::outcome::Outcome;
 use crate::plan::Plan;
+use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::Workshop;
 
@@ -55,8 +56,9 @@ pub fn stress(workshop: &Workshop<'_>, args: &Stress) -> Result<ExitCode> {
     plan.archives.extend(kit.as_ref().map(Kit::programs));
     let report = plan.boot(workshop, Streams::outputs())?;
     let release = &built.target.kernel.release;
+    let failed = failed_stressors(&report);
     match &report.outcome {
-        Outcome::Passed { .. } => {
+        Outcome::Passed { .. } if failed.is_empty() => {
             println!(
                 "{release}: {}, and the kernel has not complained",
                 report.outcome
@@ -66,12 +68,33 @@ pub fn stress(workshop: &Workshop<'_>, args: &Stress) -> Result<ExitCode> {
         Outcome::Interrupted => {
             return Err(Failure::Interrupted("stressing the driver".into()).into());
         }
-        Outcome::Failed { .. } | Outcome::Skipped { .. } | Outcome::OutputClosed(_) => {}
+        Outcome::Passed { .. }
+        | Outcome::Failed { .. }
+        | Outcome::Skipped { .. }
+        | Outcome::OutputClosed(_) => {}
         _ => eprint!("{}", report.last_words()),
     }
     eprintln!("lab: {release}: {}", report.outcome);
+    for line in &failed {
+        eprintln!("lab: {release}: {line}");
+    }
     eprintln!("  next step: {}", again(args, seed));
-    Ok(report.outcome.exit_code())
+    Ok(match report.outcome.exit_code() {
+        ExitCode::AsExpected => ExitCode::NotAsExpected,
+        code => code,
+    })
+}
+
+/// Those of stress-ng's runs that did not do what they were to do: it says by its status that something failed, that it
+/// has no such stressor, or that it could not open the node (stress-ng(1), EXIT STATUS).
+fn failed_stressors(report: &Report) -> Vec<String> {
+    let runs = report.programs.iter().skip(1).zip(NODES);
+    let failed = runs.filter(|(run, _)| run.status != Some(ProgramStatus::Exited(0)));
+    let said = failed.map(|(run, node)| match &run.status {
+        Some(status) => format!("stress-ng at {node} {status}"),
+        None => format!("stress-ng at {node} did not end"),
+    });
+    said.collect()
 }
 
 /// What runs in the guest.
@@ -140,6 +163,7 @@ mod tests {
 
     use super::*;
     use crate::cli::{Cli, Command};
+    use crate::report::ProgramReport;
 
     fn parse(words: &[&str]) -> Stress {
         match Cli::try_parse_from(words).unwrap().command {
@@ -169,6 +193,32 @@ mod tests {
         assert_eq!(options(&replayed, 11), options(&args, 11));
         assert_eq!(replayed.kernel.kernel, args.kernel.kernel);
         assert_eq!(replayed.stress_ng, Some(5));
+    }
+
+    #[test]
+    fn a_stressor_that_did_nothing_is_named_with_its_node() {
+        let program = |status| ProgramReport {
+            name: "x".into(),
+            status,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        let statuses = [Some(0), Some(0), Some(4), None];
+        let statuses = statuses.map(|status| status.map(ProgramStatus::Exited));
+        let report = Report {
+            outcome: Outcome::Completed,
+            events: Vec::new(),
+            programs: statuses.map(program).into(),
+            console: String::new(),
+            ktap: String::new(),
+            qemu_stderr: String::new(),
+            timings: Vec::new(),
+        };
+        let failed = [
+            "stress-ng at /dev/mmapdemo-pfn exited with 4",
+            "stress-ng at /dev/mmapdemo-fault did not end",
+        ];
+        assert_eq!(failed_stressors(&report), failed);
     }
 
     #[test]
