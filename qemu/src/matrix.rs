@@ -177,6 +177,15 @@ impl Witnesses {
             claims: names(claims, "claims"),
         }
     }
+
+    /// One of `few` that is not among these.
+    #[must_use]
+    pub fn lacks<'a>(&self, few: &'a Self) -> Option<&'a str> {
+        let missing = |few: &'a [String], all: &[String]| few.iter().find(|it| !all.contains(it));
+        missing(&few.tests, &self.tests)
+            .or_else(|| missing(&few.claims, &self.claims))
+            .map(String::as_str)
+    }
 }
 
 impl Fate {
@@ -501,6 +510,12 @@ mod tests {
         assert_eq!(recorded("02-y"), Witnesses { tests, claims });
         assert_eq!(recorded("03-z"), Witnesses::default());
         assert_eq!(recorded("04"), Witnesses::default());
+        let now = Witnesses {
+            tests: names(&["a", "b", "c", "d"]),
+            claims: names(&["f", "g"]),
+        };
+        assert_eq!(now.lacks(&recorded("01-x")), None);
+        assert_eq!(now.lacks(&recorded("02-y")), Some("h"));
     }
 
     #[test]

@@ -189,6 +189,14 @@ impl<'a> Suite<'a> {
         let module = self.build(mutant)?;
         let recorded = record.map(|document| Witnesses::recorded(document, &mutant.name));
         let recorded = recorded.filter(|few| *few != Witnesses::default());
+        if let Some(name) = recorded.as_ref().and_then(|few| self.all.lacks(few)) {
+            bail!(
+                "{MATRIX} says that {} is noticed by {name}, which is not tried any more; next step: cargo lab mutants \
+                 --write {}",
+                mutant.name,
+                mutant.name
+            );
+        }
         for witnesses in recorded.iter().chain([&self.all]) {
             let (fate, _) = self.try_on(&mutant.name, &module, witnesses)?;
             if fate.is_caught() || *witnesses == self.all {
