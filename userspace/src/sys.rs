@@ -217,8 +217,8 @@ impl Mapping {
     /// If the offset lies outside.
     pub fn store(&self, offset: usize, value: u8) -> Result<()> {
         let byte = self.at(offset, 1)?;
-        // SAFETY: As in `load`. The only references into the mapping are to the atomics that `word` and
-        // `long` lend, whose insides may change while they exist (`UnsafeCell`).
+        // SAFETY: As in `load`. The only references into the mapping are to the atomics that `word`, `long` and
+        // `longs` lend, whose insides may change while they exist (`UnsafeCell`).
         unsafe { byte.write_volatile(value) };
         Ok(())
     }
@@ -255,7 +255,10 @@ impl Mapping {
     pub fn longs(&self, offset: usize, number: usize) -> Result<&[AtomicU64]> {
         self.check(offset, number.saturating_mul(size_of::<AtomicU64>()))?;
         let first = self.aligned::<AtomicU64>(offset)?;
-        // SAFETY: All of them are inside the mapping, and the first is aligned, both checked. The rest as in `word`.
+        // SAFETY: All of their bytes are inside the mapping, which is one allocation, and no longer than `isize::MAX`; the first
+        // is aligned, and so is each that follows. Any bits are a valid value, and an atomic's inside may change by whatever
+        // writer. The slice borrows `self`, and what unmaps, moves, replaces, protects or drops pages needs `self`
+        // or `&mut self`.
         Ok(unsafe { slice::from_raw_parts(first, number) })
     }
 

@@ -54,7 +54,7 @@ fn consume(page: &Mapping) -> Result<u64> {
 }
 
 /// The end to read from, and the one to write to.
-pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", "a channel"))
 }
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::unistd::{read, write};
+use nix::fcntl::OFlag;
+use nix::unistd::{pipe2, read, write};
 
-use super::channel::pipe;
 use crate::cost;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -27,8 +27,14 @@ pub(super) fn note_costs(evidence: &mut Evidence) -> Result<()> {
     let request = Request::shared(file.path()).len(LONGEST).flags(flags);
     // Two mappings of one file, as two processes would have them.
     let (sender, receiver) = (request.map()?, request.map()?);
-    let (hear, say) = pipe()?;
+    // A write takes what there is room for, rather than wait for a reader, which is this thread.
+    let pipe = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK);
+    let (hear, say) = pipe.map_err(Error::call("pipe2()", "a channel"))?;
     let pair = UnixStream::pair().map_err(Error::file("make", "a pair of sockets"))?;
+    for socket in [&pair.0, &pair.1] {
+        let set = socket.set_nonblocking(true);
+        set.map_err(Error::file("set up", "a socket"))?;
+    }
     let sockets: (OwnedFd, OwnedFd) = (pair.0.into(), pair.1.into());
     for len in LENGTHS {
         let mut note = |way: &str, cost| {
