@@ -169,7 +169,15 @@ fn read(tables: &Tables<'_>) -> Result<Vec<Row>> {
         .context("its ORC tables are cut off")?;
     // As a rule they are: the kernel's build sorts them.
     rows.sort_by_key(|row| row.addr);
-    rows.dedup_by_key(|row| row.addr);
+    // Of several rows of one address the last holds (`__orc_find()`): those before it end a section where the
+    // next one begins, and the build sorts them there (`orc_sort_cmp()`, `scripts/sorttable.c`).
+    rows.dedup_by(|later, first| {
+        let same = later.addr == first.addr;
+        if same {
+            std::mem::swap(later, first);
+        }
+        same
+    });
     Ok(rows)
 }
 
@@ -436,6 +444,24 @@ mod tests {
         let (_, [caller, _], interrupts) = rules(&table, 5).unwrap();
         assert_eq!(caller, RegisterRule::Undefined);
         assert!(!interrupts);
+    }
+
+    #[test]
+    fn of_rows_of_one_address_the_last_holds() {
+        let end_of_section = (4, 0, 0, 0);
+        let table = table(&[
+            (0, 8, 0, CALL | SP),
+            end_of_section,
+            (4, 24, 0, CALL | SP),
+            (8, 0, 0, 0),
+        ])
+        .unwrap();
+        let (frame, [caller, _], _) = rules(&table, 4).unwrap();
+        let at = CfaRule::RegisterAndOffset {
+            register: X86_64::RSP,
+            offset: 24,
+        };
+        assert_eq!((frame, caller), (at, RegisterRule::Offset(-8)));
     }
 
     #[test]
