@@ -280,10 +280,9 @@ impl<'a> Watch<'a> {
                 Err(errno) => return Err(errno).context("failed to wait for gdb"),
             }
         }
+        let now = *end == End::Interrupted || fds[0].any() == Some(true);
         let attendance = self.attendance.as_mut();
-        attendance.map_or(Ok(()), |attendance| {
-            attendance.finish(*end == End::Interrupted)
-        })
+        attendance.map_or(Ok(()), |attendance| attendance.finish(now))
     }
 
     /// Waits until the outputs have gone where they belong, however slow their readers are.
