@@ -16,8 +16,8 @@ use crate::module::{SAVED_COMMAND, SOURCE_MOUNT};
 use crate::sysroot::Sysroot;
 use crate::workshop::Workshop;
 
-/// What rust-analyzer reads. Beside Cargo.toml it would keep it from reading that.
-const FILE: &str = "driver/rust-project.json";
+/// What rust-analyzer reads, in a driver's tree. Beside Cargo.toml it would keep it from reading that.
+pub(super) const PROJECT_FILE: &str = "driver/rust-project.json";
 
 /// The programs that it looks for in a sysroot: there, and in the lab's sysroot.
 const PROGRAMS: [(&str, &str); 2] = [
@@ -60,7 +60,7 @@ pub fn editor(workshop: &Workshop<'_>, args: &KernelArgs) -> Result<ExitCode> {
     let sysroot = workshop.layout.build(&kernel.release).join("editor");
     link_programs(&target.sysroot, &sysroot)?;
     let described = editor::project(sysroot, &saved, &driver, &config, &places)?;
-    let path = project.join(FILE);
+    let path = project.join(PROJECT_FILE);
     write(&path, &serde_json::to_vec_pretty(&described)?)?;
     println!("{}", path.display());
     Ok(ExitCode::AsExpected)

@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
+use super::editor::PROJECT_FILE;
 use crate::cli::course::New;
 use crate::course::Course;
 use crate::exit_code::ExitCode;
@@ -40,7 +41,7 @@ pub fn new(workshop: &Workshop<'_>, args: &New) -> Result<ExitCode> {
     for (name, text) in [
         ("README.md", README),
         ("answers.toml", &answers),
-        (".gitignore", "/target/\n"),
+        (".gitignore", &format!("/target/\n/{PROJECT_FILE}\n")),
     ] {
         let path = dir.join(name);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;

@@ -196,3 +196,13 @@ fn a_trace_takes_a_claim_or_a_program() {
         lab(wrong).assert().code(status(ExitCode::Usage));
     }
 }
+
+#[test]
+fn what_the_lab_makes_in_a_students_tree_is_not_for_git() {
+    let dir = tempfile::tempdir().unwrap();
+    let start = dir.path().join("start");
+    lab(&["new", start.to_str().unwrap()]).assert().success();
+    let ignored = fs::read_to_string(start.join(".gitignore")).unwrap();
+    let ignored: Vec<_> = ignored.lines().collect();
+    assert_eq!(ignored, ["/target/", "/driver/rust-project.json"]);
+}
