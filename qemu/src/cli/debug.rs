@@ -15,11 +15,11 @@ to attach gdb. With one of them, gdb is here; the guest waits with its work unti
 
 gdb knows the functions of the kernel by name, and finds callers, but has no types or lines of them: Debian's
 kernel is booted without its debug information. Of the driver it has all; the optimiser may have left no trace of a
-variable. While gdb holds the guest, no time passes for it, nor for the lab's deadlines; work has none here.
+variable. While gdb holds the guest, no time passes for it, nor for the lab's deadlines.
 
 Examples:
   cargo lab debug private-is-snapshot
-      (gdb) break driver/device.rs:133
+      (gdb) break driver/device.rs:81
       (gdb) continue
       (gdb) backtrace
   cargo lab debug --sh 'mmapdemo writer hello' -- -batch -ex 'break vm_insert_page' -ex continue -ex backtrace
@@ -27,8 +27,12 @@ Examples:
 
 Exit status: 0; 1 if gdb or the guest's program ended with another; otherwise as the run ended (docs/outcomes.md).";
 
+/// What it says of `--timeout`.
+const TIMEOUT: &str = "Seconds that the work may take in the guest, without those for which gdb holds it; if not given, any number";
+
 /// `lab debug`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
 pub struct Debug {
     /// Kernel and mirror.
     #[command(flatten)]

@@ -16,8 +16,13 @@ Examples:
 
 docs/debugging.md explains what is shown.";
 
+/// What it says of `--timeout`.
+const TIMEOUT: &str =
+    "Seconds that the traced program may take in the guest; if not given, any number";
+
 /// `lab trace`.
 #[derive(Clone, Debug, Args)]
+#[command(mut_arg("timeout", |arg| arg.help(TIMEOUT)))]
 pub struct Trace {
     /// Kernel and mirror.
     #[command(flatten)]

@@ -198,6 +198,56 @@ fn a_trace_takes_a_claim_or_a_program() {
 }
 
 #[test]
+fn only_work_that_has_a_limit_is_said_to_have_one() {
+    for (command, limited) in [("exec", true), ("debug", false), ("trace", false)] {
+        let help = lab(&[command, "--help"]).assert().success();
+        let text = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+        let words: Vec<_> = text.split_whitespace().collect();
+        let text = words.join(" ");
+        assert_eq!(text.contains("if not given, 600"), limited, "{command}");
+        assert_eq!(
+            text.contains("if not given, any number"),
+            !limited,
+            "{command}"
+        );
+    }
+}
+
+/// The lines of the driver that a text names, such as `driver/device.rs:81`.
+fn places(text: &str) -> Vec<(&str, usize)> {
+    let beginnings = text.match_indices("driver/").map(|(at, _)| &text[at..]);
+    beginnings
+        .filter_map(|text| {
+            let (file, rest) = text.split_once(".rs:")?;
+            let digits = rest.split(|it: char| !it.is_ascii_digit()).next()?;
+            let file = text.get(..file.len() + 3)?;
+            let word = file.split_whitespace().next() == Some(file);
+            word.then_some((file, digits.parse().ok()?))
+        })
+        .collect()
+}
+
+#[test]
+fn breakpoints_that_are_shown_are_where_every_mapping_passes() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| fs::read_to_string(project.join(path)).unwrap();
+    let help = lab(&["debug", "--help"]).assert().success();
+    let help = String::from_utf8_lossy(&help.get_output().stdout).into_owned();
+    for text in [help, read("docs/debugging.md")] {
+        let places = places(&text);
+        assert!(!places.is_empty());
+        for (file, number) in places {
+            let source = read(file);
+            let line = source.lines().nth(number - 1).unwrap();
+            assert!(
+                line.contains("strategy.show(Window::new("),
+                "{file}:{number}: {line}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_the_lab_makes_in_a_students_tree_is_not_for_git() {
     let dir = tempfile::tempdir().unwrap();
     let start = dir.path().join("start");
