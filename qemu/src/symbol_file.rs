@@ -58,22 +58,36 @@ pub fn is_complete(image: &[u8]) -> bool {
         .is_ok_and(|image| image.section_by_name(".debug_info").is_some())
 }
 
-/// Makes a symbol file out of a kernel image and what a guest that booted it has in `/proc/kallsyms`, without
-/// an offset between the two (`nokaslr`).
+/// What the kernel's own unwinder goes by, as the content of a section `.debug_frame`, unless the kernel was
+/// built to do without (`CONFIG_UNWINDER_ORC`).
+///
+/// # Errors
+///
+/// When the image is no ELF file, or its tables are of a format that the lab does not know.
+pub fn call_frames(image: &[u8]) -> Result<Option<Vec<u8>>> {
+    let tables = tables(&parse_image(image)?)?;
+    tables.as_ref().map(orc::debug_frame).transpose()
+}
+
+fn parse_image(image: &[u8]) -> Result<ElfFile64<'_>> {
+    ElfFile64::parse(image).context("failed to read the kernel image")
+}
+
+/// Makes a symbol file out of a kernel image, its [`call_frames`], and what a guest that booted it has in
+/// `/proc/kallsyms`, without an offset between image and guest (`nokaslr`).
 ///
 /// # Errors
 ///
 /// When the image is no ELF file, or the list is cut off or hides the addresses.
-pub fn make(image: &[u8], kallsyms: &str) -> Result<Vec<u8>> {
-    let image = ElfFile64::<Endianness>::parse(image).context("failed to read the kernel image")?;
+pub fn make(image: &[u8], frames: Option<Vec<u8>>, kallsyms: &str) -> Result<Vec<u8>> {
+    let image = parse_image(image)?;
     let symbols = parse(kallsyms)?;
     let mut builder = Builder::new(Endianness::Little, true);
     builder.header.e_type = elf::ET_EXEC;
     builder.header.e_machine = elf::EM_X86_64;
     let ranges = copy_ranges(&image, &mut builder);
     add_symbols(&symbols, &ranges, &mut builder)?;
-    if let Some(tables) = tables(&image)? {
-        let frames = orc::debug_frame(&tables)?;
+    if let Some(frames) = frames {
         let section = builder.sections.add();
         section.name = b".debug_frame"[..].into();
         section.sh_type = elf::SHT_PROGBITS;
@@ -161,7 +175,7 @@ fn add_symbols<'a>(
     Ok(())
 }
 
-/// The kernel's tables of call frames, unless it was built to do without (`CONFIG_UNWINDER_ORC`).
+/// The kernel's tables of call frames, if it has them.
 fn tables<'a>(image: &ElfFile64<'a>) -> Result<Option<Tables<'a>>> {
     let data = |name: &str| {
         let section = image.section_by_name(name)?;
@@ -255,7 +269,7 @@ mod tests {
         let lines = "ffffffff81000010 T vm_insert_page\n\
                      ffffffff81000020 t fault\t[mmapdemo]\n\
                      0000000000000000 A fixed_percpu_data\n";
-        let file = make(&image(), &kallsyms(lines)).unwrap();
+        let file = make(&image(), None, &kallsyms(lines)).unwrap();
         let file = ElfFile64::<Endianness>::parse(file.as_slice()).unwrap();
         let find = |name| file.symbols().find(|symbol| symbol.name() == Ok(name));
         let symbol = find("vm_insert_page").unwrap();
@@ -269,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_of_no_use_is_refused() {
-        let of = |kallsyms: &str| make(&image(), kallsyms).unwrap_err().to_string();
+        let of = |kallsyms: &str| make(&image(), None, kallsyms).unwrap_err().to_string();
         assert!(of("ffffffff81000010 T f\n").contains("cut off"));
         assert!(of(&"0000000000000000 T f\n".repeat(FEWEST_SYMBOLS)).contains("kptr_restrict"));
         assert!(of(&"ffffffffa1000000 T f\n".repeat(FEWEST_SYMBOLS)).contains("nokaslr"));

@@ -69,7 +69,7 @@ pub fn debug(workshop: &Workshop<'_>, args: &Debug) -> Result<ExitCode> {
         Ok((extras, workshop.kit_for(extras, &args.kernel)?))
     };
     let (built, (extras, kit)) = workshop.build_and(&args.kernel, set_up)?;
-    let symbols = Symbols::prepare(workshop, &built)?;
+    let symbols = Symbols::prepare(workshop, args, &built)?;
     let attach = Arc::new(Attach {
         knowledge: knowledge(workshop, args, &built, &symbols)?,
         place,
@@ -226,7 +226,7 @@ struct Symbols {
 
 impl Symbols {
     /// The image itself, if it has them; or what the kernel of a guest says, which is asked once.
-    fn prepare(workshop: &Workshop<'_>, built: &Built) -> Result<Self> {
+    fn prepare(workshop: &Workshop<'_>, args: &Debug, built: &Built) -> Result<Self> {
         let (layout, kernel) = (&workshop.layout, &built.target.kernel);
         let key = Sha256::digest(format!("{RECIPE} {}", kernel.key));
         let dir = layout.cache.join(format!("symbols-{}", hex(&key[..6])));
@@ -243,12 +243,20 @@ impl Symbols {
                     held: None,
                 });
             }
+            let frames = symbol_file::call_frames(&image).with_context(|| {
+                format!(
+                    "failed to make symbols for {}; a kernel of your own with CONFIG_DEBUG_INFO_DWARF5=y (--kernel DIR) \
+                     brings its own",
+                    kernel.image.display()
+                )
+            })?;
             cache::make(
                 &dir,
                 "read the kernel's symbols",
                 workshop.progress,
                 |dir| {
-                    let file = symbol_file::make(&image, &kallsyms(workshop, built)?)?;
+                    let kallsyms = kallsyms(workshop, args, built)?;
+                    let file = symbol_file::make(&image, frames, &kallsyms)?;
                     let path = dir.join("vmlinux.symbols");
                     fs::write(&path, file)
                         .with_context(|| format!("failed to write {}", path.display()))
@@ -263,12 +271,13 @@ impl Symbols {
 }
 
 /// What `/proc/kallsyms` says in a guest. `nokaslr` makes it the same in each.
-fn kallsyms(workshop: &Workshop<'_>, built: &Built) -> Result<String> {
+fn kallsyms(workshop: &Workshop<'_>, args: &Debug, built: &Built) -> Result<String> {
     let program = Program {
         capture: true,
         ..Program::new(["cat", "/proc/kallsyms"])
     };
     let plan = Plan {
+        accel: args.guest.accel,
         label: Some(Label {
             name: "symbols".into(),
             what: "to read its symbols, once".into(),
