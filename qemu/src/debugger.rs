@@ -2,11 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -17,14 +15,12 @@ use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::unistd::pipe2;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tempfile::TempDir;
 
-use crate::failure::Failure;
+pub use self::place::Place;
 use crate::job::Section;
 use crate::terminal::Loan;
 
-/// How long the name of a socket may be (`sun_path`, unix(7)), without the byte that ends it.
-const LONGEST_SOCKET: usize = 107;
+mod place;
 
 /// Under which descriptor gdb's process finds the gate that it waits at.
 const GATE_FD: i32 = 3;
@@ -54,56 +50,6 @@ pub enum Begun {
     AtLeisure,
 }
 
-/// A directory of this run's own, which nobody else can enter, with the socket and gdb's files. Dropping it
-/// removes it.
-#[derive(Debug)]
-pub struct Place(TempDir);
-
-impl Place {
-    /// Makes it, and listens there.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be made, or its name is too long for a socket.
-    pub fn make() -> Result<(Self, UnixListener)> {
-        let dir = tempfile::Builder::new()
-            .prefix("mmapdemo-")
-            .permissions(fs::Permissions::from_mode(0o700))
-            .tempdir()
-            .context("failed to make a directory for the debugger's socket")?;
-        let place = Self(dir);
-        let socket = place.socket();
-        if socket.as_os_str().len() > LONGEST_SOCKET {
-            return Err(Failure::Usage(format!(
-                "{} is too long for the name of a socket: set TMPDIR to a shorter directory",
-                socket.display()
-            ))
-            .into());
-        }
-        let listener = UnixListener::bind(&socket)
-            .with_context(|| format!("failed to listen on {}", socket.display()))?;
-        Ok((place, listener))
-    }
-
-    /// Where QEMU listens.
-    #[must_use]
-    pub fn socket(&self) -> PathBuf {
-        self.0.path().join("gdb.socket")
-    }
-
-    /// The commands for a debugger.
-    #[must_use]
-    pub fn commands(&self) -> PathBuf {
-        self.0.path().join("guest.gdb")
-    }
-
-    /// A script that starts gdb with them.
-    #[must_use]
-    pub fn script(&self) -> PathBuf {
-        self.0.path().join("gdb")
-    }
-}
-
 /// Everything that a debugger has to know of a guest.
 #[derive(Clone, Debug)]
 pub struct Knowledge {
@@ -130,7 +76,7 @@ impl Knowledge {
             let (compiled, host) = (quoted(compiled), quoted(host));
             let _ = writeln!(text, "set substitute-path {compiled} {host}");
         }
-        // It says all of that again.
+        // gdb repeats the addresses on its standard output, one line for each section.
         let _ = write!(text, "pipe add-symbol-file {}", quoted(&self.module));
         for Section { name, addr } in sections {
             if self.sections.contains(name) {
@@ -287,27 +233,10 @@ pub fn describe(status: ExitStatus) -> String {
     }
 }
 
-/// Writes gdb's files into `place`.
-///
-/// # Errors
-///
-/// When they cannot be written.
-pub fn write_files(place: &Place, commands: &str, script: &[u8]) -> Result<()> {
-    let write = |path: &Path, bytes: &[u8], mode| {
-        fs::write(path, bytes)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
-    };
-    for (path, bytes, mode) in [
-        (place.commands(), commands.as_bytes(), 0o600),
-        (place.script(), script, 0o700),
-    ] {
-        write(&path, bytes, mode).with_context(|| format!("failed to write {}", path.display()))?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
@@ -369,17 +298,5 @@ mod tests {
         assert_eq!(describe(ended), "ended with status 7");
         gdb.note(ended);
         assert_eq!(status.get().and_then(ExitStatus::code), Some(7));
-    }
-
-    #[test]
-    fn place_is_nobody_elses_and_leaves_nothing() {
-        let (place, _listener) = Place::make().unwrap();
-        let socket = place.socket();
-        assert!(socket.exists());
-        let dir = socket.parent().unwrap().to_owned();
-        let mode = fs::metadata(&dir).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o700);
-        drop(place);
-        assert!(!dir.exists());
     }
 }

@@ -70,8 +70,9 @@ pub fn debug(workshop: &Workshop<'_>, args: &Debug) -> Result<ExitCode> {
     };
     let (built, (extras, kit)) = workshop.build_and(&args.kernel, set_up)?;
     let symbols = Symbols::prepare(workshop, args, &built)?;
+    place.write_module(&built.module.elf)?;
     let attach = Arc::new(Attach {
-        knowledge: knowledge(workshop, args, &built, &symbols)?,
+        knowledge: knowledge(workshop, args, &built, &symbols, &place)?,
         place,
         starter: Starter::prepare(workshop, args)?,
         status: Arc::default(),
@@ -157,7 +158,7 @@ impl Attach {
         let env = self.starter.env.iter();
         let env: Vec<_> = env.map(|(name, value)| (*name, value.as_path())).collect();
         let script = debugger::script(&self.starter.argv, &env, &place.commands());
-        debugger::write_files(place, &commands, &script)?;
+        place.write(&commands, &script)?;
         let script = place.script();
         if self.print {
             println!(
@@ -305,6 +306,7 @@ fn knowledge(
     args: &Debug,
     built: &Built,
     symbols: &Symbols,
+    place: &Place,
 ) -> Result<Knowledge> {
     let target = &built.target;
     let project = args.kernel.driver.as_ref();
@@ -324,7 +326,7 @@ fn knowledge(
     sources.extend(mounts.map(|(host, inside)| (inside.clone(), host.clone())));
     Ok(Knowledge {
         kernel: symbols.path.clone(),
-        module: built.module.path.clone(),
+        module: place.module(),
         sections: symbol_file::sections_in_memory(&built.module.elf)?,
         sources,
     })
