@@ -14,11 +14,11 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result};
 use command_fds::{CommandFdExt, FdMapping};
 use nix::unistd::pipe2;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 
 pub use self::place::Place;
 use crate::job::Section;
-use crate::terminal::Loan;
+use crate::terminal::{self, Loan};
 
 mod place;
 
@@ -27,6 +27,10 @@ const GATE_FD: i32 = 3;
 
 /// Waits until the lab has let go of the gate, and becomes gdb: by then the terminal is gdb's.
 const AT_THE_GATE: &str = r#"read -r _ <&3; exec 3<&-; exec "$@""#;
+
+/// A command that keeps gdb from asking the servers of `DEBUGINFOD_URLS`: none has anything about files that the
+/// lab has made, and gdb would wait for each answer.
+const NO_DOWNLOADS: &str = "set debuginfod enabled off";
 
 /// Who debugs a guest.
 pub struct Debugger {
@@ -103,7 +107,8 @@ pub fn script(gdb: &[OsString], env: &[(&str, &Path)], commands: &Path) -> Vec<u
         script.extend([b" ", name.as_bytes(), b"="].concat());
         script.extend(shell_word(value.as_os_str()));
     }
-    let own = [OsStr::new("-q"), OsStr::new("-x"), commands.as_os_str()];
+    let own = ["-q", "-iex", NO_DOWNLOADS, "-x"].map(OsStr::new);
+    let own = own.into_iter().chain([commands.as_os_str()]);
     for word in gdb.iter().map(OsString::as_os_str).chain(own) {
         script.push(b' ');
         script.extend(shell_word(word));
@@ -119,10 +124,12 @@ pub fn shell_word(word: &OsStr) -> Vec<u8> {
     [b"'", parts.join(&br"'\''"[..]).as_slice(), b"'"].concat()
 }
 
-/// gdb's process. Dropping it kills and reaps it.
+/// gdb's process. Dropping it kills and reaps it, and kills what it has started.
 #[derive(Debug)]
 pub struct Gdb {
     child: Child,
+    /// The process group that it leads, if it does.
+    group: Option<Pid>,
     exited: OwnedFd,
     /// Given back when gdb is gone.
     #[expect(dead_code, reason = "held for its Drop")]
@@ -147,7 +154,13 @@ impl Gdb {
         let mut command = Command::new("setpriv");
         // It restores the terminal at that signal.
         command.args(["--pdeathsig", "TERM", "--", "sh", "-c", AT_THE_GATE, "sh"]);
-        command.arg("sh").arg(script).args(args).process_group(0);
+        command.arg("sh").arg(script).args(args);
+        // A terminal is lent to a group. A lab in the background has none to lend: the shell that has put it
+        // there suspends gdb, when that reads, and the lab as one job, and brings them back together.
+        let leads = !terminal::is_in_use_by_others();
+        if leads {
+            command.process_group(0);
+        }
         command
             .fd_mappings(vec![FdMapping {
                 parent_fd: gate,
@@ -159,10 +172,12 @@ impl Gdb {
             .context("failed to run setpriv, which starts gdb")?;
         // Its end of the gate is the child's only.
         drop(command);
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let group = pid.filter(|_| leads);
         let watch = || {
-            let group = group.ok_or(io::ErrorKind::InvalidInput)?;
-            Ok::<_, io::Error>((pidfd_open(group, PidfdFlags::empty())?, Loan::to(group)?))
+            let pid = pid.ok_or(io::ErrorKind::InvalidInput)?;
+            let exited = pidfd_open(pid, PidfdFlags::empty())?;
+            Ok::<_, io::Error>((exited, group.map_or(Ok(None), Loan::to)?))
         };
         let mut child = child;
         match watch() {
@@ -170,6 +185,7 @@ impl Gdb {
                 drop(holder);
                 Ok(Self {
                     child,
+                    group,
                     exited,
                     loan,
                     status,
@@ -218,7 +234,11 @@ impl Gdb {
 
 impl Drop for Gdb {
     fn drop(&mut self) {
-        // A child that was reaped is not killed again.
+        // The number of a child that was reaped may be somebody else's by now.
+        if let (Some(group), Ok(None)) = (self.group, self.child.try_wait()) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        // Again, or for the first time if it is in the lab's own group.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -235,11 +255,17 @@ pub fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io::Read;
 
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::sys::stat::Mode;
+    use nix::unistd::mkfifo;
 
     use super::*;
+
+    /// Milliseconds after which a process that was killed is there for good.
+    const PATIENCE: u16 = 60_000;
 
     #[test]
     fn gdb_is_told_where_everything_is_whatever_its_name() {
@@ -282,7 +308,10 @@ mod tests {
         fs::write(&path, script(&gdb, &env, Path::new("/c d/x"))).unwrap();
         let output = Command::new("sh").arg(&path).arg("e'f g").output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
-        assert_eq!(said, "<a b><-q><-x></c d/x><e'f g>");
+        assert_eq!(
+            said,
+            format!("<a b><-q><-iex><{NO_DOWNLOADS}><-x></c d/x><e'f g>")
+        );
     }
 
     #[test]
@@ -298,5 +327,23 @@ mod tests {
         assert_eq!(describe(ended), "ended with status 7");
         gdb.note(ended);
         assert_eq!(status.get().and_then(ExitStatus::code), Some(7));
+    }
+
+    #[test]
+    fn with_gdb_goes_what_it_has_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let [script, fifo] = ["gdb", "fifo"].map(|name| dir.path().join(name));
+        mkfifo(&fifo, Mode::S_IRWXU).unwrap();
+        fs::write(&script, "exec > \"$1\"; sleep 600 & echo started; wait\n").unwrap();
+        let gdb = Gdb::start(&script, &[fifo.clone().into()], Arc::default()).unwrap();
+        let mut output = File::open(&fifo).unwrap();
+        let mut said = [0; 8];
+        output.read_exact(&mut said).unwrap();
+        assert_eq!(&said, b"started\n");
+        drop(gdb);
+        // It hangs up when the last process that writes there is gone.
+        let mut fds = [PollFd::new(output.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, PATIENCE), Ok(1));
+        assert_eq!(output.read(&mut said).unwrap(), 0);
     }
 }

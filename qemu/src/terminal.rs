@@ -109,6 +109,14 @@ impl Drop for SizeChanges {
     }
 }
 
+/// Whether the lab's standard input is a terminal that is in the hands of others: the shell has put the lab into the
+/// background.
+#[must_use]
+pub fn is_in_use_by_others() -> bool {
+    let terminal = io::stdin();
+    terminal.is_terminal() && tcgetpgrp(&terminal).is_ok_and(|user| user != getpgrp())
+}
+
 /// The terminal in the hands of a program, such as a debugger, that is to get every key itself, Ctrl-C
 /// included. Dropping it takes the terminal back, as it was.
 #[derive(Debug)]

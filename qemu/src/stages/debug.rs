@@ -36,6 +36,10 @@ use crate::workshop::{Built, Workshop};
 /// Where the sysroot has the sources of Rust's own crates.
 const RUST_SOURCES: &str = "usr/lib/rustlib/src";
 
+/// A command of gdb's: by now its own Python has started by these variables, and another one, which the user runs by
+/// gdb's `shell`, would not start by them.
+const FORGET_PYTHON: &str = "python import os; [os.environ.pop(name, None) for name in ('PYTHONHOME', 'PYTHONDONTWRITEBYTECODE')]";
+
 /// Changes whenever the lines of the lab that shape a symbol file do.
 const RECIPE: &str = "symbols 2";
 
@@ -205,11 +209,12 @@ impl Starter {
         let usr = kit.root().join("usr");
         let mut words = kit.host_program("gdb");
         words.extend(["--data-directory".into(), usr.join("share/gdb").into()]);
+        words.extend(["-iex".into(), FORGET_PYTHON.into()]);
         Ok(Self {
             argv: words,
             env: vec![
                 ("PYTHONHOME", usr),
-                // Into the cache, that would be.
+                // It would write what it compiles beside the sources, into the cache.
                 ("PYTHONDONTWRITEBYTECODE", "1".into()),
             ],
             kit: Some(kit),
