@@ -22,8 +22,7 @@ use serde::Deserialize;
 const HUNG: Duration = Duration::from_secs(20 * 60);
 
 /// Maps the node whose pages come by faults, and stores into the first.
-const MAP_AND_TOUCH: &str = "mmapdemo --device /dev/mmapdemo-fault writer hello 2> /tmp/said & until [ -s /tmp/said ]; do :; done; \
-     cat /tmp/said";
+const MAP_AND_TOUCH: &str = "mkfifo /tmp/said; mmapdemo --device /dev/mmapdemo-fault writer hello 2> /tmp/said & head -n 1 /tmp/said";
 
 /// One guest at a time: each takes two processors, and their times are compared with deadlines.
 static MACHINE: Mutex<()> = Mutex::new(());
@@ -83,11 +82,19 @@ fn breakpoints_in_the_driver_are_hit_with_their_lines_and_the_kernels_functions_
         "backtrace".into(),
         "list".into(),
         // Longer than the program may take: while the guest is held, no time passes for it.
-        "shell sleep 12".into(),
+        "shell sleep 35".into(),
         "continue".into(),
         "backtrace".into(),
     ];
-    let mut args = vec!["--timeout", "10", "--sh", MAP_AND_TOUCH, "--", "-batch"];
+    let mut args = vec![
+        "--timeout",
+        "30",
+        "--sh",
+        MAP_AND_TOUCH,
+        "--",
+        "-nh",
+        "-batch",
+    ];
     args.extend(commands.iter().flat_map(|command| ["-ex", command]));
     let (code, said, _) = debug(&args);
     assert_eq!(code, Some(0));
@@ -141,7 +148,7 @@ fn breakpoints_in_the_driver_are_hit_with_their_lines_and_the_kernels_functions_
 fn gdb_that_ends_otherwise_than_it_should_is_the_end_of_the_run() {
     let broke = Some(i32::from(ExitCode::LabBroke.number()));
     let kill = "shell kill -KILL $PPID";
-    let (code, said, errors) = debug(&["--sh", "echo went on", "--", "-batch", "-ex", kill]);
+    let (code, said, errors) = debug(&["--sh", "echo went on", "--", "-nh", "-batch", "-ex", kill]);
     assert_eq!(code, broke);
     assert!(errors.contains("gdb was killed by signal 9 and left the guest stopped"));
     assert!(!said.contains("went on"));
@@ -153,19 +160,53 @@ fn gdb_that_ends_otherwise_than_it_should_is_the_end_of_the_run() {
 
 #[test]
 fn what_the_guest_does_and_what_gdb_says_of_itself_decide_the_status() {
-    let (code, _, errors) = debug(&["--sh", "exit 3", "--", "-batch", "-ex", "continue"]);
+    let (code, _, errors) = debug(&["--sh", "exit 3", "--", "-nh", "-batch", "-ex", "continue"]);
     assert_eq!(code, Some(1));
     assert!(errors.contains("exited with 3"), "{errors}");
-    let (code, ..) = debug(&["--sh", "true", "--", "-batch", "-ex", "quit 7"]);
+    let (code, ..) = debug(&["--sh", "true", "--", "-nh", "-batch", "-ex", "quit 7"]);
     assert_eq!(code, Some(1));
     // The guest has powered off, and is there to be looked at.
-    let commands = ["-batch", "-ex", "continue", "-ex", "backtrace"];
-    let (code, said, _) = debug(&[&["--sh", "echo went on", "--"][..], &commands].concat());
+    let mut args = vec!["--sh", "echo went on", "--", "-nh", "-batch"];
+    for command in [
+        "continue",
+        "backtrace",
+        "show debuginfod enabled",
+        "shell env",
+    ] {
+        args.extend(["-ex", command]);
+    }
+    let (code, said, _) = debug(&args);
     assert_eq!(code, Some(0));
     assert!(
         said.contains("went on") && said.contains("received signal SIGQUIT"),
         "{said}"
     );
+    // gdb has Debian's Python with it; what is run from there has the host's.
+    assert!(
+        said.contains("PATH=") && !said.contains("PYTHONHOME="),
+        "{said}"
+    );
+    assert!(
+        said.contains("Debuginfod functionality is currently set to \"off\""),
+        "{said}"
+    );
+}
+
+#[test]
+fn whoever_asks_the_lab_to_stop_does_not_wait_for_gdb() {
+    // gdb's parent is the lab (proc(5)).
+    let stop = "shell read -r _ _ _ lab _ < /proc/$PPID/stat; kill $lab; exec sleep 86400";
+    let endless = [
+        "--timeout",
+        "5",
+        "--sh",
+        "sleep 86400",
+        "--",
+        "-nh",
+        "-batch",
+    ];
+    let (code, ..) = debug(&[&endless[..], &["-ex", "continue", "-ex", stop]].concat());
+    assert_eq!(code, Some(i32::from(ExitCode::TimedOut.number())));
 }
 
 /// The parts of rust-project.json that are checked.
