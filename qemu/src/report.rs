@@ -53,6 +53,14 @@ pub enum ProgramStatus {
     NotStarted(Refusal),
 }
 
+impl ProgramStatus {
+    /// Whether a program of Rust's test harness ends like this: all tests passed, or some failed (101).
+    #[must_use]
+    pub fn is_of_libtest(&self) -> bool {
+        matches!(self, Self::Exited(0 | 101))
+    }
+}
+
 impl fmt::Display for ProgramStatus {
     /// In words that follow the program's name.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

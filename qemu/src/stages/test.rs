@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 use crate::plan::Plan;
 use crate::programs::{Programs, TestProgram};
 use crate::release::Wanted;
-use crate::report::Report;
+use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::Workshop;
 
@@ -102,6 +102,12 @@ impl Subject {
     /// What runs a test program, without those tests.
     fn program(&self, test: &TestProgram) -> Program {
         let mut program = program(test);
+        if self.checks.injects_faults {
+            // The C library has the kernel write to its memory on any way back to user space (rseq(2)); if that takes a page and
+            // fails, the program is killed, whatever the test is about.
+            let without = ("GLIBC_TUNABLES".into(), "glibc.pthread.rseq=0".into());
+            program.env.push(without);
+        }
         for name in self.exceptions.tests(&test.name) {
             program
                 .argv
@@ -273,6 +279,10 @@ fn score(release: &str, tests: &[TestProgram], report: &Report) -> Score {
                 .unwrap_or_default();
             println!("{output}{errors}");
         }
+        let status = program.and_then(|program| program.status.as_ref());
+        if let Some(status) = status.filter(|status| !status.is_of_libtest()) {
+            println!("{release} {}: {status}", test.name);
+        }
         for name in &tally.missing {
             println!("{release} {}: no result for {name}", test.name);
         }
@@ -282,7 +292,9 @@ fn score(release: &str, tests: &[TestProgram], report: &Report) -> Score {
         score.passed += tally.passed.len();
         score.failed += tally.failed.len() + tally.unplanned.len();
         score.missing += tally.missing.len();
-        score.broke |= tally.passed.is_empty();
+        // Results that are all good, of a program that says otherwise, are not.
+        let contradicted = tally.is_good() && status != Some(&ProgramStatus::Exited(0));
+        score.broke |= tally.passed.is_empty() || contradicted;
     }
     if report.outcome != Outcome::Completed {
         println!("{}{release}: {}", report.last_words(), report.outcome);
@@ -353,6 +365,7 @@ fn summarise(scores: &[Score]) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ProgramReport;
 
     fn good() -> Score {
         Score {
@@ -386,6 +399,39 @@ mod tests {
             }]),
             ExitCode::NotAsExpected
         );
+    }
+
+    #[test]
+    fn a_program_whose_tests_passed_and_that_ends_otherwise_is_a_failure() {
+        let test = TestProgram {
+            name: "driver".into(),
+            path: "driver".into(),
+            tests: vec!["a".into()],
+        };
+        let score_of = |status| {
+            let program = ProgramReport {
+                name: "driver".into(),
+                status,
+                stdout: b"test a ... ok\n".to_vec(),
+                stderr: Vec::new(),
+            };
+            let report = Report {
+                outcome: Outcome::Completed,
+                events: Vec::new(),
+                programs: vec![program],
+                console: String::new(),
+                ktap: String::new(),
+                qemu_stderr: String::new(),
+                timings: Vec::new(),
+            };
+            score("7.3", std::slice::from_ref(&test), &report)
+        };
+        assert!(!score_of(Some(ProgramStatus::Exited(0))).broke);
+        for status in [ProgramStatus::Exited(1), ProgramStatus::Signaled(11)] {
+            let score = score_of(Some(status));
+            assert!(score.broke && score.passed == 1);
+        }
+        assert!(score_of(None).broke);
     }
 
     #[test]
