@@ -469,7 +469,7 @@ pub struct Mutants {
     #[arg(long)]
     pub write: bool,
     /// Ask those first who have noticed, according to docs/mutants.md, and the others only of a mutant that these do not
-    /// notice: a fifth of the time.
+    /// notice.
     #[arg(long, conflicts_with = "write")]
     pub recorded: bool,
     /// The mutants, by name or number; all in driver/mutants, if none is named.

@@ -18,8 +18,9 @@ use crate::twin::{self, Twin};
 /// buffers of 1 MiB as are tried to be had.
 const SPARE: u64 = 8 << 10;
 
-/// How many bytes a pipe holds: the kernel has a page for each of 4096, and moves none of them.
-const PIPE: i32 = 4 << 20;
+/// How many bytes a pipe holds: the kernel has a page for each of 4096, and moves none of them. What is left is looked at
+/// when one is full, so it is not too long; and each takes a descriptor, so it is not too short.
+const PIPE: i32 = 1 << 20;
 
 /// Where the kernel is told how much memory to keep for itself, in KiB; huge pages make it keep much.
 const RESERVE: &str = "/proc/sys/vm/min_free_kbytes";
@@ -42,11 +43,11 @@ impl Drop for LittleReserve {
     }
 }
 
-/// Memory that cannot be moved, in pages that others lie between.
+/// Memory that cannot be moved, in pages that others lie between: full pipes, by the end that is read from.
 #[derive(Default)]
 struct Hog {
-    kept: Vec<(OwnedFd, OwnedFd)>,
-    between: Vec<(OwnedFd, OwnedFd)>,
+    kept: Vec<OwnedFd>,
+    between: Vec<OwnedFd>,
 }
 
 impl Hog {
@@ -54,11 +55,10 @@ impl Hog {
     fn take(&mut self, left: u64) {
         let page = vec![0; PAGE_SIZE];
         while memory::free() > left {
-            let (kept, between) = (empty_pipe(), empty_pipe());
-            // Not all of it at once, so that what is left is looked at often enough.
-            for _ in 0..PIPE / 4096 / 4 {
-                for pipe in [&kept, &between] {
-                    assert_eq!(write(&pipe.1, &page), Ok(PAGE_SIZE));
+            let ((kept, to_kept), (between, to_between)) = (empty_pipe(), empty_pipe());
+            for _ in 0..PIPE / 4096 {
+                for to in [&to_kept, &to_between] {
+                    assert_eq!(write(to, &page), Ok(PAGE_SIZE));
                 }
             }
             self.kept.push(kept);
