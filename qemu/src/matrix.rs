@@ -1,5 +1,9 @@
 //! The kill matrix: which test or claim noticed which mutant; pure.
 
+mod witnesses;
+
+pub use witnesses::Witnesses;
+
 use crate::ktap::{self, Verdict};
 use crate::libtest::Tally;
 use crate::outcome::Outcome;
@@ -9,9 +13,6 @@ use crate::report::Report;
 
 /// How many tests or claims a line of the table names.
 const NR_NAMED: usize = 3;
-
-/// How many tests, and how many claims, are asked again.
-const NR_ASKED: usize = 4;
 
 /// Who noticed that something is wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,15 +34,6 @@ pub enum Fate {
     Survived,
     /// No run has said anything about the driver.
     Undecided(String),
-}
-
-/// Those who are asked whether something is wrong.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Witnesses {
-    /// Tests.
-    pub tests: Vec<String>,
-    /// Claims.
-    pub claims: Vec<String>,
 }
 
 /// What was tried on each mutant.
@@ -156,35 +148,6 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
         | Outcome::QemuDied { .. }
         | Outcome::Interrupted
         | Outcome::SetUp { .. } => Err(outcome.to_string()),
-    }
-}
-
-impl Witnesses {
-    /// Some of those who noticed the mutant of this name, according to the document; none, if the guest's end alone gave
-    /// it away.
-    #[must_use]
-    pub fn recorded(document: &str, mutant: &str) -> Self {
-        let beginning = beginning_of_line(mutant);
-        let line = kept(document, &beginning).unwrap_or_default();
-        let (tests, claims) = line.split_once("; ").unwrap_or_default();
-        let names = |said: &str, what: &str| {
-            let names = said.split_once(&format!("{what}: "));
-            let names = names.into_iter().flat_map(|(_, names)| names.split(", "));
-            names.take(NR_ASKED).map(str::to_owned).collect()
-        };
-        Self {
-            tests: names(tests, "tests"),
-            claims: names(claims, "claims"),
-        }
-    }
-
-    /// One of `few` that is not among these.
-    #[must_use]
-    pub fn lacks<'a>(&self, few: &'a Self) -> Option<&'a str> {
-        let missing = |few: &'a [String], all: &[String]| few.iter().find(|it| !all.contains(it));
-        missing(&few.tests, &self.tests)
-            .or_else(|| missing(&few.claims, &self.claims))
-            .map(String::as_str)
     }
 }
 
@@ -328,11 +291,11 @@ mod tests {
     use super::*;
     use crate::report::{ProgramReport, ProgramStatus};
 
-    fn names(names: &[&str]) -> Vec<String> {
+    pub(super) fn names(names: &[&str]) -> Vec<String> {
         names.iter().map(|&name| name.to_owned()).collect()
     }
 
-    fn mutant(name: &str) -> Patch {
+    pub(super) fn mutant(name: &str) -> Patch {
         let patch = "It is wrong.\n\n+++ b/driver/x.rs\n@@ -1 +1 @@\n-a\n+b\n";
         Patch::parse(name, patch).unwrap()
     }
@@ -475,47 +438,6 @@ mod tests {
         );
         let fewer = document(&tried, &all[..1], &[], &again);
         assert!(!fewer.contains("02-y"), "{fewer}");
-    }
-
-    #[test]
-    fn those_who_noticed_are_read_off_the_document() {
-        let caught = |tests: &[&str], claims: &[&str]| {
-            Fate::Caught(Caught {
-                end: None,
-                tests: names(tests),
-                claims: names(claims),
-            })
-        };
-        let all = [mutant("01-x"), mutant("02-y"), mutant("03-z")];
-        let fates = [
-            (&all[0], caught(&["a", "b", "c", "d", "e"], &["f"])),
-            (&all[1], caught(&[], &["g", "h"])),
-            (&all[2], caught(&[], &[])),
-        ];
-        let tried = Tried {
-            release: "7.3".into(),
-            nr_tests: 1,
-            nr_claims: 2,
-            left_out: &[],
-        };
-        let document = document(&tried, &all, &fates, "");
-        let recorded = |name| Witnesses::recorded(&document, name);
-        let few = Witnesses {
-            tests: names(&["a", "b", "c", "d"]),
-            claims: names(&["f"]),
-        };
-        assert_eq!(recorded("01-x"), few);
-        let claims = names(&["g", "h"]);
-        let tests = Vec::new();
-        assert_eq!(recorded("02-y"), Witnesses { tests, claims });
-        assert_eq!(recorded("03-z"), Witnesses::default());
-        assert_eq!(recorded("04"), Witnesses::default());
-        let now = Witnesses {
-            tests: names(&["a", "b", "c", "d"]),
-            claims: names(&["f", "g"]),
-        };
-        assert_eq!(now.lacks(&recorded("01-x")), None);
-        assert_eq!(now.lacks(&recorded("02-y")), Some("h"));
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! Witnesses: those who are asked whether something is wrong, and what the kept matrix says of them.
+
+use super::{beginning_of_line, kept};
+
+/// How many tests, and how many claims, are asked again.
+const NR_ASKED: usize = 4;
+
+/// Those who are asked whether something is wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Witnesses {
+    /// Tests.
+    pub tests: Vec<String>,
+    /// Claims.
+    pub claims: Vec<String>,
+}
+
+impl Witnesses {
+    /// Some of those who noticed the mutant of this name, according to the document; none, if the guest's end alone gave
+    /// it away.
+    #[must_use]
+    pub fn recorded(document: &str, mutant: &str) -> Self {
+        let beginning = beginning_of_line(mutant);
+        let line = kept(document, &beginning).unwrap_or_default();
+        let (tests, claims) = line.split_once("; ").unwrap_or_default();
+        let names = |said: &str, what: &str| {
+            let names = said.split_once(&format!("{what}: "));
+            let names = names.into_iter().flat_map(|(_, names)| names.split(", "));
+            names.take(NR_ASKED).map(str::to_owned).collect()
+        };
+        Self {
+            tests: names(tests, "tests"),
+            claims: names(claims, "claims"),
+        }
+    }
+
+    /// One of `few` that is not among these.
+    #[must_use]
+    pub fn lacks<'a>(&self, few: &'a Self) -> Option<&'a str> {
+        let missing = |few: &'a [String], all: &[String]| few.iter().find(|it| !all.contains(it));
+        missing(&few.tests, &self.tests)
+            .or_else(|| missing(&few.claims, &self.claims))
+            .map(String::as_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{mutant, names};
+    use super::super::{Caught, Fate, Tried, document};
+    use super::*;
+
+    #[test]
+    fn those_who_noticed_are_read_off_the_document() {
+        let caught = |tests: &[&str], claims: &[&str]| {
+            Fate::Caught(Caught {
+                end: None,
+                tests: names(tests),
+                claims: names(claims),
+            })
+        };
+        let all = [mutant("01-x"), mutant("02-y"), mutant("03-z")];
+        let fates = [
+            (&all[0], caught(&["a", "b", "c", "d", "e"], &["f"])),
+            (&all[1], caught(&[], &["g", "h"])),
+            (&all[2], caught(&[], &[])),
+        ];
+        let tried = Tried {
+            release: "7.3".into(),
+            nr_tests: 1,
+            nr_claims: 2,
+            left_out: &[],
+        };
+        let document = document(&tried, &all, &fates, "");
+        let recorded = |name| Witnesses::recorded(&document, name);
+        let few = Witnesses {
+            tests: names(&["a", "b", "c", "d"]),
+            claims: names(&["f"]),
+        };
+        assert_eq!(recorded("01-x"), few);
+        let claims = names(&["g", "h"]);
+        let tests = Vec::new();
+        assert_eq!(recorded("02-y"), Witnesses { tests, claims });
+        assert_eq!(recorded("03-z"), Witnesses::default());
+        assert_eq!(recorded("04"), Witnesses::default());
+        let now = Witnesses {
+            tests: names(&["a", "b", "c", "d"]),
+            claims: names(&["f", "g"]),
+        };
+        assert_eq!(now.lacks(&recorded("01-x")), None);
+        assert_eq!(now.lacks(&recorded("02-y")), Some("h"));
+    }
+}
