@@ -4,7 +4,7 @@
 //! That nothing is lost is found here as far as pages and counts go, and by the guest's init, which has kmemleak look
 //! for every object that nothing points to any more.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -100,28 +100,22 @@ fn filled(device: &Device, value: u8) -> File {
 
 #[test]
 fn insmod_without_memory_is_enomem_and_leaves_nothing() {
-    for pages in [c"pages=1", c"pages=4"] {
-        let device = Device::take();
-        device.unload();
-        let module = File::open(MODULE).expect("open the module");
-        let injection = Injection::new();
-        let load = || finit_module(&module, pages, ModuleInitFlags::empty());
-        let score = injection.of_each_part(&what(pages), load, |said| {
-            assert_eq!(said.is_ok(), is_loaded(), "{said:?}");
-            if said.is_ok() {
-                assert_eq!(device.info().mappings, 0);
-                device.unload();
-            }
-            device.assert_no_nodes();
-        });
-        assert!(score.refused > 50, "{score:?}");
-        device.load();
-        device.excuse_stacks();
-    }
-}
-
-fn what(pages: &CStr) -> String {
-    format!("insmod {}", pages.to_string_lossy())
+    let device = Device::take();
+    device.unload();
+    let module = File::open(MODULE).expect("open the module");
+    // A buffer of one page needs no allocation that one of four does not, and each failure loads the module again.
+    let load = || finit_module(&module, c"pages=4", ModuleInitFlags::empty());
+    let score = Injection::new().of_each_part("insmod", load, |said| {
+        assert_eq!(said.is_ok(), is_loaded(), "{said:?}");
+        if said.is_ok() {
+            assert_eq!(device.info().mappings, 0);
+            device.unload();
+        }
+        device.assert_no_nodes();
+    });
+    assert!(score.refused > 50, "{score:?}");
+    device.load();
+    device.excuse_stacks();
 }
 
 #[test]
