@@ -1,5 +1,7 @@
 //! Witnesses: those who are asked whether something is wrong, and what the kept matrix says of them.
 
+use std::collections::BTreeSet;
+
 use super::{beginning_of_line, kept};
 
 /// How many tests, and how many claims, are asked again.
@@ -30,6 +32,20 @@ impl Witnesses {
         Self {
             tests: names(tests, "tests"),
             claims: names(claims, "claims"),
+        }
+    }
+
+    /// All of these, each once.
+    #[must_use]
+    pub fn of_all<'a>(them: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut tests, mut claims) = (BTreeSet::new(), BTreeSet::new());
+        for each in them {
+            tests.extend(each.tests.iter().cloned());
+            claims.extend(each.claims.iter().cloned());
+        }
+        Self {
+            tests: tests.into_iter().collect(),
+            claims: claims.into_iter().collect(),
         }
     }
 
@@ -82,6 +98,12 @@ mod tests {
         assert_eq!(recorded("02-y"), Witnesses { tests, claims });
         assert_eq!(recorded("03-z"), Witnesses::default());
         assert_eq!(recorded("04"), Witnesses::default());
+        let both = [recorded("01-x"), recorded("02-y"), recorded("01-x")];
+        let of_all = Witnesses {
+            tests: names(&["a", "b", "c", "d"]),
+            claims: names(&["f", "g", "h"]),
+        };
+        assert_eq!(Witnesses::of_all(both.iter()), of_all);
         let now = Witnesses {
             tests: names(&["a", "b", "c", "d"]),
             claims: names(&["f", "g"]),

@@ -61,30 +61,25 @@ const MATRIX: &str = "docs/mutants.md";
 /// When a mutant cannot be made, or somebody notices something without one.
 pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
     let all = Patch::all(&workshop.layout.project.join(patch::MUTANTS))?;
-    let chosen = choose(&all, &args.names)?;
+    let mut open = choose(&all, &args.names)?;
     let suite = Suite::new(workshop, &args.kernel)?;
     let path = workshop.layout.project.join(MATRIX);
     let before = fs::read_to_string(&path).unwrap_or_default();
-    let known = Mutex::new(Vec::new());
-    let record = args.recorded.then_some(before.as_str());
-    let find_out = |mutant| {
-        let fate = suite.fate(mutant, record)?;
-        let (name, summary) = (&mutant.name, fate.summary());
-        workshop.progress.note(&format!("  {name}: {summary}"));
-        let mut known = known
-            .lock()
-            .map_err(|_| anyhow!("a job of the lab panicked"))?;
-        known.push((mutant, fate));
+    let mut fates = Vec::new();
+    if args.recorded {
+        fates = suite.ask(&suite.recorded(&open, &before)?, |_| Ok(()))?;
+        fates.retain(|(_, fate)| fate.is_caught());
+        open.retain(|mutant| !fates.iter().any(|(caught, _)| caught.name == mutant.name));
+    }
+    let everybody: Vec<_> = open.into_iter().map(|it| (it, suite.all.clone())).collect();
+    fates.extend(suite.ask(&everybody, |known| {
         if !args.write {
             return Ok(());
         }
         // At once: whoever interrupts the lab can go on with the others.
-        let text = matrix::document(&suite.tried(), &all, &known, &before);
+        let text = matrix::document(&suite.tried(), &all, known, &before);
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
-    };
-    parallel::map(&chosen, |_| 1, &workshop.stop, |mutant, _| find_out(mutant))?;
-    let known = known.into_inner();
-    let mut fates = known.map_err(|_| anyhow!("a job of the lab panicked"))?;
+    })?);
     fates.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
     print!("{}", matrix::table(&fates));
     Ok(summarise(&fates))
@@ -135,11 +130,9 @@ struct Suite<'a> {
     built: Built,
     test: TestProgram,
     all: Witnesses,
-    timeout: Duration,
 }
 
 impl<'a> Suite<'a> {
-    /// Tries it on the driver as it is, where nobody must notice anything.
     fn new(workshop: &'a Workshop<'a>, kernel: &KernelArgs) -> Result<Self> {
         let tests = TestProgram::build_all(&workshop.layout, Checks::default(), &workshop.stop)?;
         let test = tests.into_iter().find(|test| test.name == test::DRIVER);
@@ -159,19 +152,12 @@ impl<'a> Suite<'a> {
             tests: test.tests.clone(),
             claims: ids.lines().map(str::to_owned).collect(),
         };
-        let mut suite = Self {
+        Ok(Self {
             workshop,
             built,
             test,
             all,
-            timeout: TIMEOUT,
-        };
-        let (fate, took) = suite.try_on("healthy", &suite.built.module, &suite.all)?;
-        if fate != Fate::Survived {
-            bail!("without a mistake, somebody notices one: {fate:?}");
-        }
-        suite.timeout = SLOWER * took;
-        Ok(suite)
+        })
     }
 
     fn tried(&self) -> Tried {
@@ -183,27 +169,62 @@ impl<'a> Suite<'a> {
         }
     }
 
-    /// Finds out what becomes of a mutant. Those who have noticed it, if there is a `record` of that, are asked first, and
-    /// all others only if these do not.
-    fn fate(&self, mutant: &Patch, record: Option<&str>) -> Result<Fate> {
-        let module = self.build(mutant)?;
-        let recorded = record.map(|document| Witnesses::recorded(document, &mutant.name));
-        let recorded = recorded.filter(|few| *few != Witnesses::default());
-        if let Some(name) = recorded.as_ref().and_then(|few| self.all.lacks(few)) {
-            bail!(
-                "{MATRIX} says that {} is noticed by {name}, which is not tried any more; next step: cargo lab mutants \
-                 --write {}",
-                mutant.name,
-                mutant.name
-            );
-        }
-        for witnesses in recorded.iter().chain([&self.all]) {
-            let (fate, _) = self.try_on(&mutant.name, &module, witnesses)?;
-            if fate.is_caught() || *witnesses == self.all {
-                return Ok(fate);
+    /// Some of those who noticed these mutants before, as the document says; without the mutants of which it says nothing,
+    /// or that nobody noticed but by the guest's end.
+    fn recorded<'p>(
+        &self,
+        mutants: &[&'p Patch],
+        document: &str,
+    ) -> Result<Vec<(&'p Patch, Witnesses)>> {
+        let recorded = mutants.iter().map(|mutant| {
+            let few = Witnesses::recorded(document, &mutant.name);
+            if let Some(name) = self.all.lacks(&few) {
+                bail!(
+                    "{MATRIX} says that {} is noticed by {name}, which is not tried any more; next step: cargo lab mutants \
+                     --write {}",
+                    mutant.name,
+                    mutant.name
+                );
             }
+            Ok((*mutant, few))
+        });
+        let mut recorded = recorded.collect::<Result<Vec<_>>>()?;
+        recorded.retain(|(_, few)| *few != Witnesses::default());
+        Ok(recorded)
+    }
+
+    /// Finds out what becomes of these mutants, when these are asked; on the driver as it is, nobody of them may notice
+    /// anything. `tell` has what is known so far, with each that comes to it.
+    fn ask<'p>(
+        &self,
+        mutants: &[(&'p Patch, Witnesses)],
+        tell: impl Fn(&[(&'p Patch, Fate)]) -> Result<()> + Sync,
+    ) -> Result<Vec<(&'p Patch, Fate)>> {
+        let asked = Witnesses::of_all(mutants.iter().map(|(_, witnesses)| witnesses));
+        if asked == Witnesses::default() {
+            return Ok(Vec::new());
         }
-        Ok(Fate::Survived)
+        let (fate, took) = self.try_on("healthy", &self.built.module, &asked, TIMEOUT)?;
+        if fate != Fate::Survived {
+            bail!("without a mistake, somebody notices one: {fate:?}");
+        }
+        let panicked = || anyhow!("a job of the lab panicked");
+        let known = Mutex::new(Vec::new());
+        let find_out = |(mutant, witnesses): &(&'p Patch, Witnesses)| {
+            let module = self.build(mutant)?;
+            let (fate, _) = self.try_on(&mutant.name, &module, witnesses, SLOWER * took)?;
+            let is_open = !fate.is_caught() && *witnesses != self.all;
+            let next = if is_open { "; all are asked next" } else { "" };
+            let (name, summary) = (&mutant.name, fate.summary());
+            let progress = self.workshop.progress;
+            progress.note(&format!("  {name}: {summary}{next}"));
+            let mut known = known.lock().map_err(|_| panicked())?;
+            known.push((*mutant, fate));
+            tell(&known)
+        };
+        let stop = &self.workshop.stop;
+        parallel::map(mutants, |_| 1, stop, |mutant, _| find_out(mutant))?;
+        known.into_inner().map_err(|_| panicked())
     }
 
     /// Finds out what becomes of a driver, and how long the tests or the claims took in its last boot.
@@ -212,11 +233,12 @@ impl<'a> Suite<'a> {
         name: &str,
         module: &KernelModule,
         witnesses: &Witnesses,
+        timeout: Duration,
     ) -> Result<(Fate, Duration)> {
         let mut once: Option<Caught> = None;
-        let (mut why, mut took) = ("one has noticed once".to_owned(), self.timeout);
+        let (mut why, mut took) = ("one has noticed once".to_owned(), timeout);
         for _ in 0..ATTEMPTS {
-            let report = self.boot(name, module, witnesses)?;
+            let report = self.boot(name, module, witnesses, timeout)?;
             took = longest(&report.timings);
             let caught = match Caught::by(&report, &witnesses.tests) {
                 Ok(caught) => caught,
@@ -273,11 +295,17 @@ impl<'a> Suite<'a> {
     }
 
     /// Runs the claims and the tests in one guest, with this module.
-    fn boot(&self, name: &str, module: &KernelModule, witnesses: &Witnesses) -> Result<Report> {
+    fn boot(
+        &self,
+        name: &str,
+        module: &KernelModule,
+        witnesses: &Witnesses,
+        timeout: Duration,
+    ) -> Result<Report> {
         let programs = [claims(&witnesses.claims), self.tests(&witnesses.tests)];
         let programs = programs.into_iter().flatten().collect();
         let plan = Plan {
-            timeout: Some(self.timeout),
+            timeout: Some(timeout),
             label: Some(Label {
                 name: format!("mutant-{name}"),
                 what: format!("with the driver {name}"),
