@@ -280,26 +280,48 @@ fn costs_are_plotted_and_told_in_tables() {
     let html = assert_offline(&lab::verdicts::page::render(&results));
     assert_eq!(select(&html, "svg.plot[role=img][aria-label]").len(), 2);
     assert_eq!(select(&html, "svg.plot polyline").len(), 4);
-    let cells = select(&html, "table.numbers td").into_iter();
-    let told: Vec<String> = cells.map(|cell| cell.text().collect()).collect();
-    let counted: Vec<_> = counted(&results).collect();
-    assert_eq!(
-        (told.len(), counted.len()),
-        (3 * 12 + 4 * 6, 3 * 12 + 4 * 6)
-    );
-    for (label, count) in counted {
-        assert!(told.contains(&grouped(count)), "{label}: {count}");
-    }
+    let tables = select(&html, "table.numbers");
+    let [steps, messages] = &tables[..] else {
+        panic!("{} tables", tables.len());
+    };
+    // A row for each step, with a cell for each node; a row for each length, with a cell for each way to send it.
+    let of_nodes = counted(&results, "step.");
+    let each_step = (0..of_nodes[0].len()).map(|step| of_nodes.iter().map(|it| it[step]).collect());
+    assert_eq!(rows(*steps), grouped_rows(each_step));
+    assert_eq!((of_nodes.len(), rows(*steps).len()), (3, 12));
+    let of_messages = counted(&results, "message-").concat();
+    let each_length = of_messages.chunks(4).map(<[u64]>::to_vec);
+    assert_eq!(rows(*messages), grouped_rows(each_length));
+    assert_eq!(rows(*messages).len(), 6);
 }
 
-/// What both plots are made of.
-fn counted(results: &Results) -> impl Iterator<Item = (&str, u64)> {
+/// The cells of a table, but for its heads.
+fn rows(table: scraper::ElementRef<'_>) -> Vec<Vec<String>> {
+    let (row, cell) = (Selector::parse("tr"), Selector::parse("td"));
+    let rows = table.select(row.as_ref().unwrap());
+    let cells = |row: scraper::ElementRef<'_>| -> Vec<String> {
+        let cells = row.select(cell.as_ref().unwrap());
+        cells.map(|cell| cell.text().collect()).collect()
+    };
+    rows.map(cells).filter(|row| !row.is_empty()).collect()
+}
+
+fn grouped_rows(rows: impl Iterator<Item = Vec<u64>>) -> Vec<Vec<String>> {
+    let grouped = |row: Vec<u64>| row.into_iter().map(grouped).collect();
+    rows.map(grouped).collect()
+}
+
+/// What each trial has counted that is labelled so, in its order.
+fn counted(results: &Results, beginning: &str) -> Vec<Vec<u64>> {
     let trials = results.claims.iter().flat_map(|claim| &claim.trials);
-    trials.flat_map(|trial| {
+    let counts = trials.map(|trial| {
         let labels = trial.evidence.iter().map(|fact| fact.label.as_str());
-        let labels = labels.filter(|it| it.starts_with("step.") || it.starts_with("message-"));
-        labels.map(|label| (label, trial.count(label).unwrap()))
-    })
+        let labels = labels.filter(|label| label.starts_with(beginning));
+        labels.map(|label| trial.count(label).unwrap()).collect()
+    });
+    counts
+        .filter(|of_trial: &Vec<u64>| !of_trial.is_empty())
+        .collect()
 }
 
 #[test]
