@@ -120,6 +120,8 @@ pub enum Outcome {
     Panicked {
         /// Its line.
         line: String,
+        /// Its first complaint before that, which may say why.
+        before: Option<String>,
         /// When.
         phase: Phase,
     },
@@ -127,6 +129,8 @@ pub enum Outcome {
     Oopsed {
         /// The line that says so.
         line: String,
+        /// Its first complaint before that, which may say why.
+        before: Option<String>,
         /// When.
         phase: Phase,
     },
@@ -230,12 +234,22 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
         // A guest that was restored booted long ago.
         || phase == Phase::HandOver;
     if let Some(death) = console::death(seen.console) {
+        let before = console::complaint_before_death(seen.console, seen.allowed);
+        let before = before.map(str::to_owned);
         return Some(match death {
             Death::Panic(line) | Death::Oops(line) if !booted => {
                 Outcome::DiedInBoot { line: Some(line) }
             }
-            Death::Panic(line) => Outcome::Panicked { line, phase },
-            Death::Oops(line) => Outcome::Oopsed { line, phase },
+            Death::Panic(line) => Outcome::Panicked {
+                line,
+                before,
+                phase,
+            },
+            Death::Oops(line) => Outcome::Oopsed {
+                line,
+                before,
+                phase,
+            },
         });
     }
     match seen.end {

@@ -59,8 +59,22 @@ impl fmt::Display for Outcome {
             Self::InitFailed { why } => write!(f, "init failed: {why}"),
             Self::DiedInBoot { line: Some(line) } => write!(f, "guest died in boot: {line}"),
             Self::DiedInBoot { line: None } => write!(f, "guest died in boot, without a word"),
-            Self::Panicked { line, phase } => write!(f, "kernel panicked during {phase}: {line}"),
-            Self::Oopsed { line, phase } => write!(f, "kernel oopsed during {phase}: {line}"),
+            Self::Panicked {
+                line,
+                before,
+                phase,
+            } => {
+                write!(f, "kernel panicked during {phase}: {line}")?;
+                earlier(f, before.as_deref())
+            }
+            Self::Oopsed {
+                line,
+                before,
+                phase,
+            } => {
+                write!(f, "kernel oopsed during {phase}: {line}")?;
+                earlier(f, before.as_deref())
+            }
             Self::Vanished { phase, reason } => {
                 let reason = reason.as_deref().unwrap_or("no reason known");
                 write!(
@@ -79,5 +93,12 @@ impl fmt::Display for Outcome {
             Self::Interrupted => write!(f, "interrupted"),
             Self::SetUp { why } => write!(f, "set-up failed: {why}"),
         }
+    }
+}
+
+fn earlier(f: &mut fmt::Formatter<'_>, complaint: Option<&str>) -> fmt::Result {
+    match complaint {
+        Some(complaint) => write!(f, "; before that: {complaint}"),
+        None => Ok(()),
     }
 }

@@ -133,7 +133,11 @@ mod tests {
             Outcome::TimedOut {
                 phase: phase.clone(),
             },
-            Outcome::Panicked { line, phase },
+            Outcome::Panicked {
+                line,
+                before: None,
+                phase,
+            },
             Outcome::NotCut,
         ] {
             let (said, code) = (outcome.to_string(), outcome.exit_code());

@@ -81,10 +81,12 @@ fn all() -> Vec<Outcome> {
         Outcome::DiedInBoot { line: None },
         Outcome::Panicked {
             line: line.clone(),
+            before: None,
             phase: phase.clone(),
         },
         Outcome::Oopsed {
             line,
+            before: None,
             phase: phase.clone(),
         },
         Outcome::Vanished {

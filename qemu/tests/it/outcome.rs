@@ -233,6 +233,7 @@ fn death_explains_everything_else() {
             outcome,
             Outcome::Oopsed {
                 line: oops.clone(),
+                before: None,
                 phase: phase.clone()
             },
             "{end:?}"
@@ -242,11 +243,28 @@ fn death_explains_everything_else() {
             outcome,
             Outcome::Panicked {
                 line: panic.clone(),
+                before: None,
                 phase: phase.clone()
             },
             "{end:?}"
         );
     }
+}
+
+#[test]
+fn the_first_complaint_before_a_death_is_told() {
+    let outcome = Run::ended(End::Dead, "use-after-free.log").outcome();
+    let Outcome::Oopsed { line, before, .. } = &outcome else {
+        panic!("{outcome}");
+    };
+    assert!(line.starts_with("Oops: general protection fault"));
+    let seen = "BUG: KASAN: slab-use-after-free in rust_helper_refcount_inc+0x12/0x40";
+    assert_eq!(before.as_deref(), Some(seen));
+    assert!(
+        outcome
+            .to_string()
+            .ends_with(&format!("; before that: {seen}"))
+    );
 }
 
 #[test]

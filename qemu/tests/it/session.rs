@@ -354,6 +354,7 @@ fn dead_guest_whose_qemu_stays_is_ended_within_two_seconds() {
         report.outcome,
         Outcome::Panicked {
             line,
+            before: None,
             phase: Phase::Program(0)
         }
     );
