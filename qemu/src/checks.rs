@@ -10,6 +10,12 @@ const SLOWDOWN: u32 = 6;
 /// The shadow of the memory, who has allocated each page, and what was freed and is kept back take their part.
 const MEMORY_FACTOR: u32 = 2;
 
+/// What a kernel is told that searches for objects to which nothing points: to hand out and take back each of them by itself.
+/// Otherwise it takes them from arrays of pointers (`struct slab_sheaf` in `mm/slub.c`, since 6.18), in which the pointer stays
+/// until another object is put in its place; and kmemleak looks through these arrays, so that what is forgotten counts as
+/// known.
+const SEARCHED: &str = "slab_debug=F";
+
 /// What such a kernel is told.
 const CMDLINE: [&str; 4] = [
     // Remember who has allocated a page, and fill free ones with a pattern that is looked for again.
@@ -26,6 +32,8 @@ const CMDLINE: [&str; 4] = [
 pub struct Checks {
     /// Whether it checks every access to memory (`CONFIG_KASAN`): nothing about it is fast.
     pub accesses: bool,
+    /// Whether it can search for objects to which nothing points (`CONFIG_DEBUG_KMEMLEAK`).
+    pub finds_leaks: bool,
     /// Whether calls in it can be made to fail (`CONFIG_FAULT_INJECTION`, `CONFIG_FAILSLAB` and others).
     pub injects_faults: bool,
 }
@@ -37,6 +45,7 @@ impl Checks {
         let all = |options: &[&str]| options.iter().all(|it| config.get(it) == Some("y"));
         Self {
             accesses: all(&["CONFIG_KASAN"]),
+            finds_leaks: all(&["CONFIG_DEBUG_KMEMLEAK", "CONFIG_SLUB_DEBUG"]),
             injects_faults: all(&[
                 "CONFIG_FAULT_INJECTION_DEBUG_FS",
                 "CONFIG_FAILSLAB",
@@ -81,8 +90,10 @@ impl Checks {
     /// Kernel parameters beside the usual ones.
     #[must_use]
     pub fn cmdline(self) -> Vec<String> {
-        let parameters = if self.accesses { &CMDLINE[..] } else { &[] };
-        parameters.iter().map(|&it| it.to_owned()).collect()
+        let of_accesses = if self.accesses { &CMDLINE[..] } else { &[] };
+        let of_leaks = self.finds_leaks.then_some(SEARCHED);
+        let all = of_accesses.iter().copied().chain(of_leaks);
+        all.map(str::to_owned).collect()
     }
 }
 
@@ -102,8 +113,16 @@ mod tests {
     #[test]
     fn a_kernel_that_checks_accesses_gets_more_of_everything() {
         let checks = Checks::of(&Config::parse("CONFIG_KASAN=y\nCONFIG_FAILSLAB=y\n"));
-        assert!(checks.accesses && !checks.injects_faults);
+        assert!(checks.accesses && !checks.injects_faults && !checks.finds_leaks);
         assert!(checks.enlarge(Hardware::USUAL).memory_mib >= 1024);
         assert!(checks.deadlines().unload > Deadlines::default().unload);
+    }
+
+    #[test]
+    fn pointers_to_forgotten_objects_are_not_kept_where_they_are_searched_for() {
+        let checks = Checks::of(&Config::parse(
+            "CONFIG_DEBUG_KMEMLEAK=y\nCONFIG_SLUB_DEBUG=y\n",
+        ));
+        assert_eq!(checks.cmdline(), [SEARCHED]);
     }
 }
