@@ -24,6 +24,9 @@ const ACCOUNTED: &[&str] = &[
     "VmallocUsed",
 ];
 
+/// A page, in KiB.
+const PAGE_KIB: u64 = 4;
+
 /// How long the kernel may take to free what nobody uses any more: it does so in the background.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -49,12 +52,23 @@ fn least(mut count: impl FnMut() -> Result<u64>, enough: u64, deadline: Instant)
 
 /// Has the kernel give back what it only keeps at hand, and counts what is left, in KiB.
 pub(super) fn unaccounted() -> Result<u64> {
-    // Free pages are kept back for each processor, too, which these do not return: that is noise.
     for path in ["/proc/sys/vm/drop_caches", "/proc/sys/vm/stat_refresh"] {
         fs::write(path, "3").with_context(|| format!("failed to write {path}"))?;
     }
+    let kept = kept(&read_trimmed("/proc/zoneinfo")?).context("failed to parse /proc/zoneinfo")?;
     let meminfo = read_trimmed("/proc/meminfo")?;
-    count(&meminfo).context("failed to parse /proc/meminfo")
+    let count = count(&meminfo).context("failed to parse /proc/meminfo")?;
+    Ok(count.saturating_sub(kept))
+}
+
+/// The free pages that are kept at hand for each processor, in KiB: megabytes, which come and go, and are part of no
+/// counter of `/proc/meminfo`.
+fn kept(zoneinfo: &str) -> Option<u64> {
+    let counts = zoneinfo.lines().filter_map(|line| {
+        let count = line.trim_start().strip_prefix("count:")?;
+        Some(count.trim().parse::<u64>().ok())
+    });
+    counts.sum::<Option<u64>>().map(|pages| pages * PAGE_KIB)
 }
 
 fn count(meminfo: &str) -> Option<u64> {
@@ -78,6 +92,14 @@ mod tests {
         let meminfo = "MemTotal:  1000 kB\nMemFree:  600 kB\nMemAvailable: 900 kB\nSlab: 150 kB\n";
         assert_eq!(count(meminfo), Some(250));
         assert_eq!(count("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn pages_that_are_kept_for_a_processor_are_free() {
+        let zoneinfo = "Node 0, zone    DMA32\n  pages free     101482\n  pagesets\n    cpu: 0\n              count:    2060\n\
+            \x20             high:     1730\n    cpu: 1\n              count:    37\n  start_pfn: 4096\n";
+        assert_eq!(kept(zoneinfo), Some(4 * 2097));
+        assert_eq!(kept("  count: x\n"), None);
     }
 
     #[test]
