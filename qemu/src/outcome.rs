@@ -17,7 +17,7 @@ const EXPECTED_TAINT: u64 = 1 << 12 | 1 << 13;
 const OUT_OF_TREE: u64 = 1 << 12;
 
 /// How much more memory may be in use after the module's life than before, in KiB: almost twice the 4.6 MiB that the
-/// longest suite leaves behind on a stock kernel, of which some are a huge page of zeros and page tables of the kernel's own.
+/// longest suite was seen to leave behind on a stock kernel.
 pub const LEAK_KIB: u64 = 8 << 10;
 
 /// How a run ended. Whether a claim is true is another question, answered by the results.
