@@ -52,6 +52,7 @@ const OOPSES: &[&str] = &[
 const SPLATS: &[&str] = &[
     "WARNING: ",        // WARN(), lockdep, suspicious RCU usage
     "BUG: ", // KASAN, KFENCE, bad page state, sleeping in atomic context, workqueue lockup
+    "BUG ",  // SLUB, of an object or a cache
     "watchdog: BUG: ", // soft and hard lockups
     "INFO: task ", // hung task
     "INFO: possible ", // lockdep of older kernels
@@ -62,6 +63,7 @@ const SPLATS: &[&str] = &[
     "list_add ", // DEBUG_LIST
     "list_del ",
     "page_table_check: ",
+    "pagealloc: ", // PAGE_POISONING, of a free page that was written to
     "kmemleak: ",
     "usercopy: Kernel memory ",
     "DEBUG_LOCKS_WARN_ON",

@@ -268,6 +268,32 @@ fn the_first_complaint_before_a_death_is_told() {
 }
 
 #[test]
+fn a_complaint_that_is_allowed_explains_no_death() {
+    let console = "[    1.0] WARNING: one\n[    1.1] BUG kmalloc-64 (Tainted: G): Object already free\n\
+        [    1.2] pagealloc: memory corruption\n[    1.3] Oops: general protection fault\n[    1.4] WARNING: late\n";
+    let mut run = Run::ended(End::Dead, "panic.log");
+    run.console = console.into();
+    let before = |run: &Run| match run.outcome() {
+        Outcome::Oopsed { before, .. } => before,
+        outcome => panic!("{outcome}"),
+    };
+    let complaints = [
+        "WARNING: one",
+        "BUG kmalloc-64 (Tainted: G): Object already free",
+        "pagealloc: memory corruption",
+    ];
+    for complaint in complaints {
+        assert_eq!(before(&run).as_deref(), Some(complaint));
+        run.allowed.push(Allowance {
+            text: complaint.into(),
+            reason: "asked for".into(),
+            taint: 0,
+        });
+    }
+    assert_eq!(before(&run), None);
+}
+
+#[test]
 fn death_during_power_off_is_no_pass() {
     let console = saved("clean-7.3.log") + &saved("panic.log");
     assert!(matches!(
