@@ -468,8 +468,8 @@ pub struct Mutants {
     /// Write what is found to docs/mutants.md, too; what it has of mutants that are not named, stays there.
     #[arg(long)]
     pub write: bool,
-    /// Ask those first who have noticed, according to docs/mutants.md, and the others only of a mutant that these do not
-    /// notice.
+    /// Ask some of those first who have noticed, according to docs/mutants.md (four tests and four claims at most), and all
+    /// only of a mutant that these do not notice.
     #[arg(long, conflicts_with = "write")]
     pub recorded: bool,
     /// The mutants, by name or number; all in driver/mutants, if none is named.

@@ -1,4 +1,4 @@
-//! Witnesses: those who are asked whether something is wrong, and what the kept matrix says of them.
+//! Witnesses: those who are asked whether something is wrong.
 
 use std::collections::BTreeSet;
 
@@ -88,27 +88,31 @@ mod tests {
         };
         let document = document(&tried, &all, &fates, "");
         let recorded = |name| Witnesses::recorded(&document, name);
-        let few = Witnesses {
-            tests: names(&["a", "b", "c", "d"]),
-            claims: names(&["f"]),
-        };
-        assert_eq!(recorded("01-x"), few);
-        let claims = names(&["g", "h"]);
-        let tests = Vec::new();
-        assert_eq!(recorded("02-y"), Witnesses { tests, claims });
+        assert_eq!(recorded("01-x"), few(&["a", "b", "c", "d"], &["f"]));
+        assert_eq!(recorded("02-y"), few(&[], &["g", "h"]));
         assert_eq!(recorded("03-z"), Witnesses::default());
         assert_eq!(recorded("04"), Witnesses::default());
-        let both = [recorded("01-x"), recorded("02-y"), recorded("01-x")];
-        let of_all = Witnesses {
-            tests: names(&["a", "b", "c", "d"]),
-            claims: names(&["f", "g", "h"]),
-        };
-        assert_eq!(Witnesses::of_all(both.iter()), of_all);
-        let now = Witnesses {
-            tests: names(&["a", "b", "c", "d"]),
-            claims: names(&["f", "g"]),
-        };
-        assert_eq!(now.lacks(&recorded("01-x")), None);
-        assert_eq!(now.lacks(&recorded("02-y")), Some("h"));
+    }
+
+    #[test]
+    fn all_of_them_are_asked_once() {
+        let them = [few(&["a", "b"], &["f"]), few(&["b", "c"], &["f"])];
+        let of_all = few(&["a", "b", "c"], &["f"]);
+        assert_eq!(Witnesses::of_all(them.iter()), of_all);
+    }
+
+    #[test]
+    fn one_that_is_not_tried_any_more_is_named() {
+        let all = few(&["a", "b"], &["f", "g"]);
+        assert_eq!(all.lacks(&few(&["b"], &["g"])), None);
+        assert_eq!(all.lacks(&few(&["c"], &["h"])), Some("c"));
+        assert_eq!(all.lacks(&few(&[], &["g", "h"])), Some("h"));
+    }
+
+    fn few(tests: &[&str], claims: &[&str]) -> Witnesses {
+        Witnesses {
+            tests: names(tests),
+            claims: names(claims),
+        }
     }
 }

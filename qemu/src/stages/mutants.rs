@@ -35,6 +35,9 @@ const TIMEOUT: Duration = Duration::from_secs(1800);
 /// How many times as long they may take on a mutant, which may make them hang: there are others beside it.
 const SLOWER: u32 = 4;
 
+/// How long they may take in any case: a few of them take a second, and then a busy host would look like a hang.
+const LEAST: Duration = Duration::from_secs(300);
+
 /// How often a mutant is booted until its fate is decided.
 const ATTEMPTS: usize = 3;
 
@@ -62,6 +65,7 @@ const MATRIX: &str = "docs/mutants.md";
 pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
     let all = Patch::all(&workshop.layout.project.join(patch::MUTANTS))?;
     let mut open = choose(&all, &args.names)?;
+    let nr_chosen = open.len();
     let suite = Suite::new(workshop, &args.kernel)?;
     let path = workshop.layout.project.join(MATRIX);
     let before = fs::read_to_string(&path).unwrap_or_default();
@@ -81,6 +85,9 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
         fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))
     })?);
     fates.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
+    if fates.len() != nr_chosen {
+        bail!("{} of {nr_chosen} mutants were tried", fates.len());
+    }
     print!("{}", matrix::table(&fates));
     Ok(summarise(&fates))
 }
@@ -152,6 +159,9 @@ impl<'a> Suite<'a> {
             tests: test.tests.clone(),
             claims: ids.lines().map(str::to_owned).collect(),
         };
+        if all.tests.is_empty() || all.claims.is_empty() {
+            bail!("failed to find tests and claims that could notice anything");
+        }
         Ok(Self {
             workshop,
             built,
@@ -193,26 +203,27 @@ impl<'a> Suite<'a> {
         Ok(recorded)
     }
 
-    /// Finds out what becomes of these mutants, when these are asked; on the driver as it is, nobody of them may notice
-    /// anything. `tell` has what is known so far, with each that comes to it.
+    /// Finds out what becomes of these mutants, when these are asked; on the driver as it is, all of them together may notice
+    /// nothing. `tell` has what is known so far, with each that comes to it.
     fn ask<'p>(
         &self,
         mutants: &[(&'p Patch, Witnesses)],
         tell: impl Fn(&[(&'p Patch, Fate)]) -> Result<()> + Sync,
     ) -> Result<Vec<(&'p Patch, Fate)>> {
         let asked = Witnesses::of_all(mutants.iter().map(|(_, witnesses)| witnesses));
-        if asked == Witnesses::default() {
+        if mutants.is_empty() {
             return Ok(Vec::new());
         }
         let (fate, took) = self.try_on("healthy", &self.built.module, &asked, TIMEOUT)?;
         if fate != Fate::Survived {
             bail!("without a mistake, somebody notices one: {fate:?}");
         }
+        let timeout = LEAST.max(SLOWER * took);
         let panicked = || anyhow!("a job of the lab panicked");
         let known = Mutex::new(Vec::new());
         let find_out = |(mutant, witnesses): &(&'p Patch, Witnesses)| {
             let module = self.build(mutant)?;
-            let (fate, _) = self.try_on(&mutant.name, &module, witnesses, SLOWER * took)?;
+            let (fate, _) = self.try_on(&mutant.name, &module, witnesses, timeout)?;
             let is_open = !fate.is_caught() && *witnesses != self.all;
             let next = if is_open { "; all are asked next" } else { "" };
             let (name, summary) = (&mutant.name, fate.summary());
