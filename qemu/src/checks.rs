@@ -11,9 +11,9 @@ const SLOWDOWN: u32 = 6;
 const MEMORY_FACTOR: u32 = 2;
 
 /// What a kernel is told that searches for objects to which nothing points: to hand out and take back each of them by itself.
-/// Otherwise it takes them from arrays of pointers (`struct slab_sheaf` in `mm/slub.c`, since 6.18), in which the pointer stays
+/// Otherwise it takes them from arrays of pointers (`struct slab_sheaf` in `mm/slub.c`, 7.3), in which the pointer stays
 /// until another object is put in its place; and kmemleak looks through these arrays, so that what is forgotten counts as
-/// known.
+/// known. A cache with any flag of debugging has none (`calculate_sheaf_capacity()`), and checks of consistency take least.
 const SEARCHED: &str = "slab_debug=F";
 
 /// What such a kernel is told.
@@ -32,7 +32,8 @@ const CMDLINE: [&str; 4] = [
 pub struct Checks {
     /// Whether it checks every access to memory (`CONFIG_KASAN`): nothing about it is fast.
     pub accesses: bool,
-    /// Whether it can search for objects to which nothing points (`CONFIG_DEBUG_KMEMLEAK`).
+    /// Whether it can search for objects to which nothing points, and find them (`CONFIG_DEBUG_KMEMLEAK`, and
+    /// `CONFIG_SLUB_DEBUG`, without which it would take some for known: see the parameter above).
     pub finds_leaks: bool,
     /// Whether calls in it can be made to fail (`CONFIG_FAULT_INJECTION`, `CONFIG_FAILSLAB` and others).
     pub injects_faults: bool,
@@ -123,6 +124,8 @@ mod tests {
         let checks = Checks::of(&Config::parse(
             "CONFIG_DEBUG_KMEMLEAK=y\nCONFIG_SLUB_DEBUG=y\n",
         ));
-        assert_eq!(checks.cmdline(), [SEARCHED]);
+        assert_eq!(checks.cmdline(), ["slab_debug=F"]);
+        let blind = Checks::of(&Config::parse("CONFIG_DEBUG_KMEMLEAK=y\n"));
+        assert!(!blind.finds_leaks && blind.cmdline().is_empty());
     }
 }

@@ -299,7 +299,7 @@ mod tests {
         }
         assert_eq!(asked.get("CONFIG_LOCALVERSION"), Some(SUFFIX));
         let checks = checks();
-        assert!(checks.accesses && checks.injects_faults);
+        assert!(checks.accesses && checks.injects_faults && checks.finds_leaks);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::read_trimmed;
 use crate::outcome::LEAK_KIB;
 
 /// Counters of `/proc/meminfo` that say what memory is used for, or that it is not (`proc(5)`). Pages from
-/// `alloc_pages()`, which the module's are, appear in none.
+/// `alloc_pages()`, which the module's are, appear in none. Not `KernelStack`: stacks are part of `VmallocUsed`
+/// (`CONFIG_VMAP_STACK`).
 const ACCOUNTED: &[&str] = &[
     "MemFree",
     "Buffers",
@@ -18,7 +19,6 @@ const ACCOUNTED: &[&str] = &[
     "SwapCached",
     "AnonPages",
     "Slab",
-    "KernelStack",
     "PageTables",
     "Percpu",
     "VmallocUsed",
@@ -64,11 +64,12 @@ pub(super) fn unaccounted() -> Result<u64> {
 /// The free pages that are kept at hand for each processor, in KiB: megabytes, which come and go, and are part of no
 /// counter of `/proc/meminfo`.
 fn kept(zoneinfo: &str) -> Option<u64> {
-    let counts = zoneinfo.lines().filter_map(|line| {
-        let count = line.trim_start().strip_prefix("count:")?;
-        Some(count.trim().parse::<u64>().ok())
-    });
-    counts.sum::<Option<u64>>().map(|pages| pages * PAGE_KIB)
+    let lines = zoneinfo.lines().map(str::trim_start);
+    let counts: Vec<u64> = lines
+        .filter_map(|line| line.strip_prefix("count:"))
+        .map(|count| count.trim().parse().ok())
+        .collect::<Option<_>>()?;
+    (!counts.is_empty()).then(|| counts.iter().sum::<u64>() * PAGE_KIB)
 }
 
 fn count(meminfo: &str) -> Option<u64> {
@@ -100,6 +101,7 @@ mod tests {
             \x20             high:     1730\n    cpu: 1\n              count:    37\n  start_pfn: 4096\n";
         assert_eq!(kept(zoneinfo), Some(4 * 2097));
         assert_eq!(kept("  count: x\n"), None);
+        assert_eq!(kept("Node 0, zone    DMA32\n"), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Outcome;
 use crate::output::Closed;
+use crate::phase::Phase;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,18 +64,12 @@ impl fmt::Display for Outcome {
                 line,
                 before,
                 phase,
-            } => {
-                write!(f, "kernel panicked during {phase}: {line}")?;
-                earlier(f, before.as_deref())
-            }
+            } => died(f, "panicked", phase, line, before.as_deref()),
             Self::Oopsed {
                 line,
                 before,
                 phase,
-            } => {
-                write!(f, "kernel oopsed during {phase}: {line}")?;
-                earlier(f, before.as_deref())
-            }
+            } => died(f, "oopsed", phase, line, before.as_deref()),
             Self::Vanished { phase, reason } => {
                 let reason = reason.as_deref().unwrap_or("no reason known");
                 write!(
@@ -96,9 +91,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn earlier(f: &mut fmt::Formatter<'_>, complaint: Option<&str>) -> fmt::Result {
-    match complaint {
-        Some(complaint) => write!(f, "; before that: {complaint}"),
-        None => Ok(()),
-    }
+fn died(
+    f: &mut fmt::Formatter<'_>,
+    how: &str,
+    phase: &Phase,
+    line: &str,
+    before: Option<&str>,
+) -> fmt::Result {
+    write!(f, "kernel {how} during {phase}: {line}")?;
+    before.map_or(Ok(()), |complaint| write!(f, "; before that: {complaint}"))
 }

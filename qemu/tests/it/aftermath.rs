@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use lab::exit_code::ExitCode;
 use lab::job::{Event, Refusal};
-use lab::outcome::Outcome;
+use lab::outcome::{LEAK_KIB, Outcome};
 use lab::output::Closed;
 use lab::phase::Phase;
 
@@ -14,10 +14,12 @@ use crate::run::Run;
 fn memory_that_stays_in_use_spoils_good_results() {
     let mut run = Run::good();
     run.events.insert(1, Event::Unaccounted { kib: 20_000 });
-    run.events.insert(6, Event::Unaccounted { kib: 30_000 });
+    let after = |kib| Event::Unaccounted { kib: 20_000 + kib };
+    run.events.insert(6, after(LEAK_KIB));
     assert!(matches!(run.outcome(), Outcome::Passed { .. }));
-    run.events[6] = Event::Unaccounted { kib: 60_000 };
-    assert_eq!(run.outcome(), Outcome::Leaked { kib: 40_000 });
+    let kib = LEAK_KIB + 1;
+    run.events[6] = after(kib);
+    assert_eq!(run.outcome(), Outcome::Leaked { kib });
     run.events.remove(1);
     assert!(
         matches!(run.outcome(), Outcome::Passed { .. }),

@@ -293,17 +293,32 @@ fn costs_are_plotted_and_told_in_tables() {
     let each_length = of_messages.chunks(4).map(<[u64]>::to_vec);
     assert_eq!(rows(*messages), grouped_rows(each_length));
     assert_eq!(rows(*messages).len(), 6);
+    let heads = |table, scope| {
+        let heads = cells(table, &format!("th[scope={scope}]"));
+        heads.join(", ")
+    };
+    assert_eq!(heads(*steps, "col"), "step, insert, pfn, fault");
+    let ways = "bytes, mapping, pwrite, pread, pipe, socketpair";
+    assert_eq!(heads(*messages, "col"), ways);
+    let lengths = "8, 64, 512, 4096, 16\u{a0}384, 65\u{a0}536";
+    assert_eq!(heads(*messages, "row"), lengths);
+    let life = "nothing, but for the clock, open, mmap, shared, first load, first store, next store, munmap, \
+        mmap, private, first load, private, first store, private: copies, next store, private, munmap, private";
+    assert_eq!(heads(*steps, "row"), life);
+}
+
+/// The texts of those in `part` that match.
+fn cells(part: scraper::ElementRef<'_>, selector: &str) -> Vec<String> {
+    let selector = Selector::parse(selector).unwrap();
+    let cells = part.select(&selector);
+    cells.map(|cell| cell.text().collect()).collect()
 }
 
 /// The cells of a table, but for its heads.
 fn rows(table: scraper::ElementRef<'_>) -> Vec<Vec<String>> {
-    let (row, cell) = (Selector::parse("tr"), Selector::parse("td"));
-    let rows = table.select(row.as_ref().unwrap());
-    let cells = |row: scraper::ElementRef<'_>| -> Vec<String> {
-        let cells = row.select(cell.as_ref().unwrap());
-        cells.map(|cell| cell.text().collect()).collect()
-    };
-    rows.map(cells).filter(|row| !row.is_empty()).collect()
+    let row = Selector::parse("tr").unwrap();
+    let rows = table.select(&row).map(|row| cells(row, "td"));
+    rows.filter(|row| !row.is_empty()).collect()
 }
 
 fn grouped_rows(rows: impl Iterator<Item = Vec<u64>>) -> Vec<Vec<String>> {
