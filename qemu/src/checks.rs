@@ -10,13 +10,7 @@ const SLOWDOWN: u32 = 6;
 /// The shadow of the memory, who has allocated each page, and what was freed and is kept back take their part.
 const MEMORY_FACTOR: u32 = 2;
 
-/// What a kernel is told that searches for objects to which nothing points: to hand out and take back each of them by itself.
-/// Otherwise it takes them from arrays of pointers (`struct slab_sheaf` in `mm/slub.c`, 7.3), in which the pointer stays
-/// until another object is put in its place; and kmemleak looks through these arrays, so that what is forgotten counts as
-/// known. A cache with any flag of debugging has none (`calculate_sheaf_capacity()`), and checks of consistency take least.
-const SEARCHED: &str = "slab_debug=F";
-
-/// What such a kernel is told.
+/// What a kernel that checks every access is told.
 const CMDLINE: [&str; 4] = [
     // Remember who has allocated a page, and fill free ones with a pattern that is looked for again.
     "page_owner=on",
@@ -27,13 +21,19 @@ const CMDLINE: [&str; 4] = [
     "sysctl.kernel.hung_task_timeout_secs=60",
 ];
 
+/// What a kernel is told that searches for objects to which nothing points: to hand out and take back each of them by itself.
+/// Otherwise it takes them from arrays of pointers (`struct slab_sheaf` in `mm/slub.c`, 7.3), in which the pointer stays
+/// until another object is put in its place; and kmemleak looks through these arrays, so that what is forgotten counts as
+/// known. A cache with any flag of debugging has none (`calculate_sheaf_capacity()`), and checks of consistency take least.
+const SEARCHED: &str = "slab_debug=F";
+
 /// Compiled-in checks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checks {
     /// Whether it checks every access to memory (`CONFIG_KASAN`): nothing about it is fast.
     pub accesses: bool,
     /// Whether it can search for objects to which nothing points, and find them (`CONFIG_DEBUG_KMEMLEAK`, and
-    /// `CONFIG_SLUB_DEBUG`, without which it would take some for known: see the parameter above).
+    /// `CONFIG_SLUB_DEBUG`, without which it would take some for known: see `SEARCHED`).
     pub finds_leaks: bool,
     /// Whether calls in it can be made to fail (`CONFIG_FAULT_INJECTION`, `CONFIG_FAILSLAB` and others).
     pub injects_faults: bool,

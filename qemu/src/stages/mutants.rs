@@ -210,10 +210,10 @@ impl<'a> Suite<'a> {
         mutants: &[(&'p Patch, Witnesses)],
         tell: impl Fn(&[(&'p Patch, Fate)]) -> Result<()> + Sync,
     ) -> Result<Vec<(&'p Patch, Fate)>> {
-        let asked = Witnesses::of_all(mutants.iter().map(|(_, witnesses)| witnesses));
         if mutants.is_empty() {
             return Ok(Vec::new());
         }
+        let asked = Witnesses::of_all(mutants.iter().map(|(_, witnesses)| witnesses));
         let (fate, took) = self.try_on("healthy", &self.built.module, &asked, TIMEOUT)?;
         if fate != Fate::Survived {
             bail!("without a mistake, somebody notices one: {fate:?}");

@@ -9,6 +9,7 @@ mod accel;
 mod aftermath;
 mod cli;
 mod console;
+mod death;
 mod hostile;
 mod initramfs;
 mod job;

@@ -10,6 +10,14 @@ use crate::saved::saved;
 /// The flags that the module itself causes: from outside the tree, not signed.
 pub(crate) const OUR_TAINT: u64 = 0x3000;
 
+/// The guest has reset, and QEMU has ended.
+pub(crate) fn reset() -> End {
+    End::QemuExited {
+        failure: None,
+        reason: Some("guest-reset".into()),
+    }
+}
+
 /// What was seen, to be spoilt by a test.
 pub(crate) struct Run {
     pub(crate) job: Job,
