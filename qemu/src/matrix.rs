@@ -127,6 +127,7 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
         | Outcome::Oopsed { .. }
         | Outcome::TimedOut {
             phase: Phase::Load | Phase::Program(_) | Phase::Unload,
+            ..
         } => Ok(Some(outcome.to_string())),
         Outcome::TimedOut {
             phase:
@@ -137,6 +138,7 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
                 | Phase::Attach
                 | Phase::Drain
                 | Phase::PowerOff,
+            ..
         }
         | Outcome::NotStarted { .. }
         | Outcome::NotCut
@@ -338,9 +340,13 @@ mod tests {
     #[test]
     fn an_end_that_is_not_the_drivers_doing_catches_nobody() {
         let nothing = [
-            Outcome::TimedOut { phase: Phase::Boot },
+            Outcome::TimedOut {
+                phase: Phase::Boot,
+                complaint: None,
+            },
             Outcome::TimedOut {
                 phase: Phase::PowerOff,
+                complaint: None,
             },
             Outcome::Vanished {
                 phase: Phase::Program(0),
@@ -358,6 +364,7 @@ mod tests {
         }
         let hung = Outcome::TimedOut {
             phase: Phase::Program(0),
+            complaint: None,
         };
         let caught = Caught::by(&report(hung, None), &[]).unwrap();
         assert_eq!(caught.end.as_deref(), Some("timed out during program 1"));

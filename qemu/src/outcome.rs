@@ -152,6 +152,8 @@ pub enum Outcome {
     TimedOut {
         /// Which one.
         phase: Phase,
+        /// The kernel's first complaint, which may say why.
+        complaint: Option<String>,
     },
     /// The lab's own output can be written no more.
     OutputClosed(Closed),
@@ -233,9 +235,8 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
         .any(|event| matches!(event, Event::Ready { .. }))
         // A guest that was restored booted long ago.
         || phase == Phase::HandOver;
+    let before = console::complaint_before_death(seen.console, seen.allowed).map(str::to_owned);
     if let Some(death) = console::death(seen.console) {
-        let before = console::complaint_before_death(seen.console, seen.allowed);
-        let before = before.map(str::to_owned);
         return Some(match death {
             Death::Panic(line) | Death::Oops(line) if !booted => {
                 Outcome::DiedInBoot { line: Some(line) }
@@ -253,7 +254,10 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
         });
     }
     match seen.end {
-        End::TimedOut | End::Dead => Some(Outcome::TimedOut { phase }),
+        End::TimedOut | End::Dead => Some(Outcome::TimedOut {
+            phase,
+            complaint: before,
+        }),
         End::QemuExited {
             failure: Some(how), ..
         } => Some(Outcome::QemuDied {

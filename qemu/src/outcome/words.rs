@@ -4,7 +4,6 @@ use std::fmt;
 
 use super::Outcome;
 use crate::output::Closed;
-use crate::phase::Phase;
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,12 +63,18 @@ impl fmt::Display for Outcome {
                 line,
                 before,
                 phase,
-            } => died(f, "panicked", phase, line, before.as_deref()),
+            } => {
+                write!(f, "kernel panicked during {phase}: {line}")?;
+                earlier(f, before.as_deref())
+            }
             Self::Oopsed {
                 line,
                 before,
                 phase,
-            } => died(f, "oopsed", phase, line, before.as_deref()),
+            } => {
+                write!(f, "kernel oopsed during {phase}: {line}")?;
+                earlier(f, before.as_deref())
+            }
             Self::Vanished { phase, reason } => {
                 let reason = reason.as_deref().unwrap_or("no reason known");
                 write!(
@@ -78,7 +83,10 @@ impl fmt::Display for Outcome {
                 )
             }
             Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
-            Self::TimedOut { phase } => write!(f, "timed out during {phase}"),
+            Self::TimedOut { phase, complaint } => {
+                write!(f, "timed out during {phase}")?;
+                earlier(f, complaint.as_deref())
+            }
             Self::OutputClosed(Closed::NoReader) => {
                 write!(f, "output closed: nobody reads it any more")
             }
@@ -91,13 +99,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-fn died(
-    f: &mut fmt::Formatter<'_>,
-    how: &str,
-    phase: &Phase,
-    line: &str,
-    before: Option<&str>,
-) -> fmt::Result {
-    write!(f, "kernel {how} during {phase}: {line}")?;
-    before.map_or(Ok(()), |complaint| write!(f, "; before that: {complaint}"))
+/// What the kernel complained of first: often the cause of what came next.
+fn earlier(f: &mut fmt::Formatter<'_>, complaint: Option<&str>) -> fmt::Result {
+    complaint.map_or(Ok(()), |complaint| write!(f, "; before that: {complaint}"))
 }

@@ -132,6 +132,7 @@ mod tests {
         for outcome in [
             Outcome::TimedOut {
                 phase: phase.clone(),
+                complaint: None,
             },
             Outcome::Panicked {
                 line,

@@ -99,7 +99,10 @@ fn all() -> Vec<Outcome> {
             how,
             phase: phase.clone(),
         },
-        Outcome::TimedOut { phase },
+        Outcome::TimedOut {
+            phase,
+            complaint: None,
+        },
         Outcome::NotCut,
         Outcome::OutputClosed(Closed::NoReader),
         Outcome::Interrupted,

@@ -57,6 +57,19 @@ fn the_first_complaint_before_a_death_is_told() {
 }
 
 #[test]
+fn the_first_complaint_of_a_guest_that_hangs_is_told() {
+    let console = "[    9.1] mmapdemo: loading\n[  140.2] INFO: task insmod:71 blocked for more than 120 seconds.\n";
+    let mut run = Run::ended(End::TimedOut, "clean-7.3.log");
+    run.phase = Phase::Load;
+    assert_eq!(run.outcome().to_string(), "timed out during insmod");
+    run.console = console.into();
+    assert_eq!(
+        run.outcome().to_string(),
+        "timed out during insmod; before that: INFO: task insmod:71 blocked for more than 120 seconds."
+    );
+}
+
+#[test]
 fn a_complaint_that_is_allowed_explains_no_death() {
     let console = "[    1.0] WARNING: one\n[    1.1] BUG kmalloc-64 (Tainted: G): Object already free\n\
         [    1.2] pagealloc: memory corruption\n[    1.3] Oops: general protection fault\n[    1.4] WARNING: late\n";
@@ -107,5 +120,12 @@ fn death_before_init_is_ready_is_a_death_in_boot() {
     assert_eq!(run.outcome(), Outcome::DiedInBoot { line: None });
     run.end = End::TimedOut;
     run.phase = Phase::Boot;
-    assert_eq!(run.outcome(), Outcome::TimedOut { phase: Phase::Boot });
+    let phase = Phase::Boot;
+    assert_eq!(
+        run.outcome(),
+        Outcome::TimedOut {
+            phase,
+            complaint: None
+        }
+    );
 }

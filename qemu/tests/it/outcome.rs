@@ -235,7 +235,13 @@ fn end_without_a_death_is_told_by_what_ended() {
             reason
         }
     );
-    assert_eq!(outcome(End::TimedOut), Outcome::TimedOut { phase });
+    assert_eq!(
+        outcome(End::TimedOut),
+        Outcome::TimedOut {
+            phase,
+            complaint: None
+        }
+    );
     assert_eq!(outcome(End::Interrupted), Outcome::Interrupted);
     assert_eq!(
         outcome(End::OutputClosed(Closed::NoReader)),
@@ -425,8 +431,16 @@ fn every_outcome_says_its_kind_in_its_first_words() {
         (
             Outcome::TimedOut {
                 phase: phase.clone(),
+                complaint: None,
             },
             "timed out during insmod",
+        ),
+        (
+            Outcome::TimedOut {
+                phase: phase.clone(),
+                complaint: Some("WARNING: possible circular locking".to_owned()),
+            },
+            "timed out during insmod; before that: WARNING: possible circular locking",
         ),
         (
             Outcome::QemuDied {

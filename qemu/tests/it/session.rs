@@ -268,7 +268,14 @@ fn silent_guest_meets_its_deadline_and_is_gone() {
         ..Trial::new()
     }
     .run("greet; console $$; exec sleep 1000");
-    assert_eq!(report.outcome, Outcome::TimedOut { phase: Phase::Boot });
+    let phase = Phase::Boot;
+    assert_eq!(
+        report.outcome,
+        Outcome::TimedOut {
+            phase,
+            complaint: None
+        }
+    );
     let pid = report.console.trim_end().rsplit(' ').next().unwrap();
     assert!(!Path::new("/proc").join(pid).exists(), "{pid} still runs");
 }
@@ -324,7 +331,13 @@ fn each_phase_has_a_deadline_of_its_own() {
             ..Trial::new()
         }
         .run(&format!("{script}\nexec sleep 1000"));
-        assert_eq!(report.outcome, Outcome::TimedOut { phase });
+        assert_eq!(
+            report.outcome,
+            Outcome::TimedOut {
+                phase,
+                complaint: None
+            }
+        );
     }
 }
 
@@ -341,7 +354,14 @@ fn module_that_hangs_meets_its_deadline() {
         ..Trial::new()
     }
     .run("ready; exec sleep 1000");
-    assert_eq!(report.outcome, Outcome::TimedOut { phase: Phase::Load });
+    let phase = Phase::Load;
+    assert_eq!(
+        report.outcome,
+        Outcome::TimedOut {
+            phase,
+            complaint: None
+        }
+    );
 }
 
 #[test]
