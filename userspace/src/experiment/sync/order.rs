@@ -51,9 +51,15 @@ const SPINS_A_LOOK: u32 = 4096;
 const DONE: usize = 0;
 const ODD: usize = 1;
 
+/// What to do between two looks at a word.
+type Hint = fn();
+/// Leaves the CPU to others for a moment; an emulated one stops, and takes microseconds to go on.
+const PAUSED: Hint = std::hint::spin_loop;
+/// Goes on at once.
+const PLAIN: Hint = || ();
+
 /// Spins until the word has this value, or has gone on from there; `false` if the race was stopped before.
-fn await_word(lane: &Lane<'_>, mapping: &Mapping, offset: usize, value: u32) -> Result<bool> {
-    let word = mapping.word(offset)?;
+fn await_word(lane: &Lane<'_>, word: &AtomicU32, value: u32, hint: Hint) -> Result<bool> {
     for spins in 1_u32.. {
         if word.load(Ordering::Acquire) >= value {
             return Ok(true);
@@ -61,7 +67,7 @@ fn await_word(lane: &Lane<'_>, mapping: &Mapping, offset: usize, value: u32) -> 
         if spins % SPINS_A_LOOK == 0 && lane.stopped()? {
             return Ok(false);
         }
-        std::hint::spin_loop();
+        hint();
     }
     Ok(false)
 }
@@ -71,8 +77,10 @@ const X: usize = 0;
 const Y: usize = 64;
 const ARRIVED: [usize; 2] = [128, 192];
 const SEEN: [usize; 2] = [1024, 2048];
-/// Rounds between two meetings.
-const BATCH: u32 = 250;
+/// Delays to try in each of the two: who arrives last leaves first, by as long as a cache line takes.
+const DELAYS: u32 = 16;
+/// Rounds between two meetings: all pairs of delays.
+const BATCH: u32 = DELAYS * DELAYS;
 
 fn store_buffering(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
@@ -127,15 +135,20 @@ fn one_round(
     slot: u32,
     fenced: bool,
 ) -> Result<bool> {
-    let ([own, other], [to, from], seen) = match lane.index {
-        0 => (ARRIVED, [X, Y], SEEN[0]),
-        _ => ([ARRIVED[1], ARRIVED[0]], [Y, X], SEEN[1]),
+    let ([own, other], [to, from], seen, delay) = match lane.index {
+        0 => (ARRIVED, [X, Y], SEEN[0], slot % DELAYS),
+        _ => ([ARRIVED[1], ARRIVED[0]], [Y, X], SEEN[1], slot / DELAYS),
     };
     let (to, from) = (mapping.word(to)?, mapping.word(from)?);
+    let (own, other) = (mapping.word(own)?, mapping.word(other)?);
     to.store(0, Ordering::Relaxed);
-    mapping.word(own)?.store(2 * round - 1, Ordering::Release);
-    if !await_word(lane, mapping, other, 2 * round - 1)? {
+    own.store(2 * round - 1, Ordering::Release);
+    // Both have to leave within nanoseconds.
+    if !await_word(lane, other, 2 * round - 1, PLAIN)? {
         return Ok(false);
+    }
+    for turn in 0..delay {
+        std::hint::black_box(turn);
     }
     to.store(1, Ordering::Relaxed);
     if fenced {
@@ -143,8 +156,8 @@ fn one_round(
     }
     let loaded = from.load(Ordering::Relaxed);
     mapping.store(seen + slot as usize, u8::from(loaded != 0))?;
-    mapping.word(own)?.store(2 * round, Ordering::Release);
-    await_word(lane, mapping, other, 2 * round)
+    own.store(2 * round, Ordering::Release);
+    await_word(lane, other, 2 * round, PLAIN)
 }
 
 const FLAG: usize = 0;
@@ -194,7 +207,7 @@ fn write_messages(lane: &Lane<'_>, mapping: &Mapping, publish_first: bool) -> Re
         if !publish_first {
             publish()?;
         }
-        if !await_word(lane, mapping, TAKEN, message)? {
+        if !await_word(lane, mapping.word(TAKEN)?, message, PAUSED)? {
             break;
         }
     }
@@ -203,8 +216,9 @@ fn write_messages(lane: &Lane<'_>, mapping: &Mapping, publish_first: bool) -> Re
 
 fn read_messages(lane: &Lane<'_>, mapping: &Mapping, messages: u64) -> Result<()> {
     let (mut read, mut wrong) = (0, 0);
+    let flag = mapping.word(FLAG)?;
     for message in 1_u32.. {
-        if read >= messages || wrong >= ENOUGH || !await_word(lane, mapping, FLAG, message)? {
+        if read >= messages || wrong >= ENOUGH || !await_word(lane, flag, message, PAUSED)? {
             break;
         }
         let mut right = true;
@@ -220,9 +234,7 @@ fn read_messages(lane: &Lane<'_>, mapping: &Mapping, messages: u64) -> Result<()
     lane.stop()
 }
 
-/// What to do between two looks at a word.
-type Hint = fn();
-const HINTS: [(&str, Hint); 2] = [("paused", std::hint::spin_loop), ("plain", || ())];
+const HINTS: [(&str, Hint); 2] = [("paused", PAUSED), ("plain", PLAIN)];
 
 fn spin_hint(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
