@@ -18,6 +18,9 @@ use crate::procfs::{self, Page, Vma};
 use crate::sys::Mapping;
 use crate::turn::Link;
 
+/// The only argument of this program when it is to be one.
+const ROLE: &str = "actor";
+
 /// What an actor can be asked to do with its current mapping.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 enum Order {
@@ -84,7 +87,7 @@ impl Actor {
     ///
     /// If it cannot be started.
     pub fn start(name: &str) -> Result<Self> {
-        let (process, hear, say) = process::start(name, &["actor"], Stdio::inherit())?;
+        let (process, hear, say) = process::start(name, &[ROLE], Stdio::inherit())?;
         Ok(Self {
             link: Link::new(name, hear, say),
             process,
@@ -301,6 +304,15 @@ pub struct Watch {
     pub timeout: Duration,
     /// Offset and length of what to load then.
     pub then: (usize, usize),
+}
+
+/// Whether this process was started to be one.
+///
+/// That is no matter of the command line's grammar: to describe and parse it takes a million instructions, and the
+/// experiments start hundreds of actors.
+#[must_use]
+pub fn is_one() -> bool {
+    std::env::args_os().skip(1).eq([ROLE])
 }
 
 /// Takes orders on standard input until it ends: the whole life of a started actor.

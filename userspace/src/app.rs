@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::report::listing;
 use crate::report::style::Style;
-use crate::{actor, example, experiment, message, stress};
+use crate::{example, experiment, message, stress};
 
 mod claims;
 mod results;
@@ -95,10 +95,6 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
             let rendered = clap_mangen::Man::new(Cli::command()).render(&mut page);
             rendered.map_err(Error::file("write", "the manual page"))?;
             print(&String::from_utf8_lossy(&page))?;
-            Ok(ExitCode::AsExpected)
-        }
-        Command::Actor => {
-            actor::serve()?;
             Ok(ExitCode::AsExpected)
         }
     }

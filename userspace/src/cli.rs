@@ -91,9 +91,6 @@ pub enum Command {
     },
     /// Print the manual page.
     Man,
-    /// Take orders from an experiment on standard input.
-    #[command(hide = true)]
-    Actor,
 }
 
 /// Put claims to the test and report the verdicts.
