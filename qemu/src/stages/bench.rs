@@ -47,6 +47,7 @@ const EDITED: (&str, &str) = ("driver/mmapdemo.rs", "Kernel memory to read");
 pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
     let built = workshop.build(&args.kernel)?;
     println!("load average before: {}", load()?);
+    let before = ProcessorTime::now()?;
     let edits = edits(workshop, &built, args)?;
     print_times(
         "edit -> verdict of 10 claims, in the lab",
@@ -56,6 +57,9 @@ pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
     let restores = restores(workshop, &built, args)?;
     print_times("restore -> insmod's result", &restores, args.restores);
     println!("load average after: {}", load()?);
+    if let Some(percent) = ProcessorTime::now()?.granted_since(&before) {
+        println!("processor time: this host got {percent}% of what it asked for");
+    }
     let all = edits.len() == args.edits && restores.len() == args.restores;
     Ok(if all {
         ExitCode::AsExpected
@@ -175,7 +179,68 @@ fn print_times(what: &str, times: &[Duration], wanted: usize) {
 }
 
 fn load() -> Result<String> {
-    let path = "/proc/loadavg";
-    let text = fs::read_to_string(path).with_context(|| format!("failed to read {path}"))?;
-    Ok(text.trim_end().to_owned())
+    Ok(read("/proc/loadavg")?.trim_end().to_owned())
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("failed to read {path}"))
+}
+
+/// What all processors have done since the host's boot, in ticks.
+#[derive(Debug, PartialEq, Eq)]
+struct ProcessorTime {
+    /// Something was running.
+    used: u64,
+    /// Something was to run, and the host's own host had given the processor to somebody else.
+    stolen: u64,
+}
+
+impl ProcessorTime {
+    fn now() -> Result<Self> {
+        let path = "/proc/stat";
+        Self::parse(&read(path)?).with_context(|| format!("failed to parse {path}"))
+    }
+
+    /// Of the first line of `/proc/stat`: user, nice, system, idle, iowait, irq, softirq, steal; `proc_stat(5)`.
+    fn parse(stat: &str) -> Option<Self> {
+        let numbers = stat.lines().next()?.strip_prefix("cpu ")?;
+        let numbers = numbers.split_whitespace().map(|number| number.parse().ok());
+        match numbers.take(8).collect::<Option<Vec<u64>>>()?[..] {
+            [user, nice, system, _, _, irq, softirq, stolen] => Some(Self {
+                used: user + nice + system + irq + softirq,
+                stolen,
+            }),
+            _ => None,
+        }
+    }
+
+    /// How much of the time in which something was to run it did run, in percent: on a host that has to share, times
+    /// are longer by that.
+    fn granted_since(&self, before: &Self) -> Option<u64> {
+        let used = self.used.checked_sub(before.used)?;
+        let stolen = self.stolen.checked_sub(before.stolen)?;
+        (used * 100).checked_div(used + stolen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_that_was_stolen_was_asked_for_and_not_got() {
+        let stat = |user, stolen| format!("cpu  {user} 1 10 1000 20 2 3 {stolen} 0 0\ncpu0 1 1\n");
+        let before = ProcessorTime::parse(&stat(100, 50)).unwrap();
+        assert_eq!(
+            before,
+            ProcessorTime {
+                used: 116,
+                stolen: 50
+            }
+        );
+        let after = ProcessorTime::parse(&stat(400, 150)).unwrap();
+        assert_eq!(after.granted_since(&before), Some(75));
+        assert_eq!(before.granted_since(&before), None);
+        assert_eq!(ProcessorTime::parse("cpu  1 2 3\n"), None);
+    }
 }
