@@ -42,6 +42,7 @@ pub mod initramfs;
 pub mod input;
 pub mod interrupt;
 pub mod job;
+pub mod kbuild;
 pub mod kernel;
 pub mod kit;
 pub mod ktap;

@@ -7,9 +7,10 @@ use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::cached_kernel::KernelTree;
-use crate::command::{HostCommand, Stream};
+use crate::command::{Finished, HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
+use crate::kbuild::Settings;
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::hex;
@@ -25,6 +26,9 @@ const OUTPUT_MOUNT: &str = "/out";
 /// Where Kbuild keeps the command that it compiled the driver by, so that it notices when that changes
 /// (`if_changed` in `scripts/Kbuild.include`).
 pub const SAVED_COMMAND: &str = "driver/.mmapdemo.o.cmd";
+
+/// What messages call it.
+const PURPOSE: &str = "build the module";
 
 /// A built module.
 #[derive(Clone, Debug)]
@@ -171,14 +175,39 @@ impl Builder<'_> {
 
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
     fn kbuild(&self, out: &Path, strictness: Strictness, stop: &Stop) -> Result<String> {
-        let mut said = String::new();
+        let KernelTree { src, .. } = self.kernel;
+        let key = self.settings_key();
+        let remembers = strictness == Strictness::Build;
+        if let Some(settings) = Settings::read(out, &key).filter(|_| remembers) {
+            let command = settings.build(self.enter(PURPOSE, out), Path::new(OUTPUT_MOUNT), src);
+            let (finished, said) = run(command, stop)?;
+            if finished.status.success() || is_the_compilers(&finished, &said) {
+                return self.outcome(&finished, said, out);
+            }
+            // Whatever that was, the whole of Kbuild does not depend on it.
+            Settings::forget(out);
+        }
+        let mut command = self.enter(PURPOSE, out);
+        if remembers {
+            let place = (out, Path::new(OUTPUT_MOUNT));
+            command = Settings::remember(command, place, &key)?;
+        }
+        let (finished, said) = run(self.whole(command, strictness), stop)?;
+        let said = self.outcome(&finished, said, out)?;
+        if remembers {
+            Settings::keep(out)?;
+        }
+        Ok(said)
+    }
+
+    /// The kernel's own target for modules.
+    fn whole(&self, command: HostCommand, strictness: Strictness) -> HostCommand {
         let KernelTree {
             src,
             build,
             compiler,
             ..
         } = self.kernel;
-        let command = self.enter("build the module", out);
         let mut command = compiler.make(command, build).args([
             "-s",
             "-f",
@@ -198,18 +227,15 @@ impl Builder<'_> {
         if strictness == Strictness::Clippy {
             command = command.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"]);
         }
-        let finished = command.arg("modules").finish(stop, |stream, line| {
-            // make's own lines say that the compiler failed, which the compiler has said better.
-            if stream == Stream::Err && !line.starts_with("make") {
-                said.push_str(&line.replace(&format!("{SOURCE_MOUNT}/"), ""));
-                said.push('\n');
-            }
-        })?;
+        command.arg("modules")
+    }
+
+    /// What the compiler said, if that was no error.
+    fn outcome(&self, finished: &Finished, said: String, out: &Path) -> Result<String> {
         if finished.status.success() {
             return Ok(said);
         }
-        if said.is_empty() || finished.status.code() == Some(ENTER_FAILED) {
-            // Not the compiler's doing.
+        if !is_the_compilers(finished, &said) {
             bail!(
                 "failed to build the module: Kbuild failed\n{}",
                 finished.tail
@@ -225,6 +251,15 @@ impl Builder<'_> {
             what,
         }
         .into())
+    }
+
+    /// Names what Kbuild's settings depend on.
+    fn settings_key(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(&self.kernel.key);
+        hash.update(&self.sysroot.key);
+        hash.update([self.debug_info.into()]);
+        hex(&hash.finalize())
     }
 
     fn enter(&self, purpose: &str, out: &Path) -> HostCommand {
@@ -293,6 +328,24 @@ impl Builder<'_> {
             self.kernel.release
         )
     }
+}
+
+/// Runs one of Kbuild's commands, and returns what the compiler had to say, too.
+fn run(command: HostCommand, stop: &Stop) -> Result<(Finished, String)> {
+    let mut said = String::new();
+    let finished = command.finish(stop, |stream, line| {
+        // make's own lines say that the compiler failed, which the compiler has said better.
+        if stream == Stream::Err && !line.starts_with("make") {
+            said.push_str(&line.replace(&format!("{SOURCE_MOUNT}/"), ""));
+            said.push('\n');
+        }
+    })?;
+    Ok((finished, said))
+}
+
+/// Whether it was the compiler that failed, and not what was to start it.
+fn is_the_compilers(finished: &Finished, said: &str) -> bool {
+    !said.is_empty() && finished.status.code() != Some(ENTER_FAILED)
 }
 
 /// Turns the saved command that compiled the driver into one that documents all of it, and denies warnings.
