@@ -28,6 +28,8 @@ pub struct KernelTree {
     pub release: String,
     /// Names what the tree is made of: a module built for another key does not fit.
     pub key: String,
+    /// Whether nothing in it changes as long as the key is the same: so it is in the cache.
+    pub is_sealed: bool,
     /// The image to boot, on the host: an uncompressed ELF file.
     pub image: PathBuf,
     /// Host directories, and where they appear in the sysroot.
@@ -156,6 +158,7 @@ impl CachedKernel {
         KernelTree {
             release: self.uname.clone(),
             key: self.dir.display().to_string(),
+            is_sealed: true,
             image: self.dir.join("vmlinux"),
             mounts: vec![(self.dir.clone(), MOUNT.into())],
             src: Path::new(MOUNT).join("src"),

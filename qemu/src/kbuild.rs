@@ -1,18 +1,27 @@
 //! Kbuild's settings: what the kernel's Makefile finds out before it compiles anything, kept for the next build.
 //!
-//! Each time it asks the compilers two dozen questions about what they understand, which takes a third of a module's
-//! build; and all answers depend on the kernel and the sysroot alone. It hands them to the makes that do the work as
-//! environment variables (`export` in `Makefile`, Linux 7.3). So the first build writes these down, and each one after
-//! it starts with those makes.
+//! Each time it asks the compilers two dozen questions about what they understand, which takes about a third of a
+//! module's build. It hands the answers to the makes that do the work as environment variables (`export` in
+//! `Makefile`, Linux 7.3). So the first build writes these down, and each one after it starts with those makes.
+//!
+//! The answers depend on the kernel, the sysroot and what the lab tells make, and on nothing of the module. What is
+//! left out then are checks of the same: that the kernel is prepared, and was built by this compiler.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::command::HostCommand;
 
-/// The file in the directory of the build products.
+/// Changes whenever the settings are written down in another way.
+pub const RECIPE: &str = "settings 1";
+
+/// In the directory of the build products: taken while something is built.
+pub const LOCK: &str = ".lock";
+
+/// There, too: the settings.
 const FILE: &str = ".kbuild-settings";
 
 /// The same while the build that writes it down goes on.
@@ -22,8 +31,8 @@ const NEW: &str = ".kbuild-settings.new";
 /// one is `Makefile.modfinal`'s, and has only what all get.
 const REMEMBER: &str = ".remember.mk";
 
-/// What the kernel's `modules` target comes to for a module in one directory outside of its tree: to compile, to
-/// check symbols, to link.
+/// What the kernel's `modules` target does for a module in one directory outside of its tree, once it knows its
+/// settings: to compile, to check symbols, to link.
 const MAKES: &str = "cd \"$1\"
 make -f \"$2/scripts/Makefile.build\" obj=. need-builtin=1 need-modorder=1
 make -f \"$2/scripts/Makefile.modpost\"
@@ -37,6 +46,37 @@ const OF_ONE_MAKE: [&str; 5] = [
     "MAKE_TERMERR",
     "_",
 ];
+
+/// Removes the products that make would take for up to date by their times: the sources are not what they were,
+/// whatever their times are. Those of a build that did not come to its end may be cut off; so all go.
+///
+/// # Errors
+///
+/// When they cannot be removed.
+pub fn clear(out: &Path, came_to_its_end: bool) -> Result<()> {
+    let context = |path: &Path| format!("failed to remove {}", path.display());
+    let driver = out.join("driver");
+    if came_to_its_end {
+        return match fs::remove_dir_all(&driver) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.with_context(|| context(&driver)),
+        };
+    }
+    for entry in fs::read_dir(out).with_context(|| context(out))? {
+        let path = entry.with_context(|| context(out))?.path();
+        let stays = [LOCK, FILE].map(|name| out.join(name));
+        if stays.contains(&path) {
+            continue;
+        }
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.with_context(|| context(&path))?;
+    }
+    Ok(())
+}
 
 /// The settings, as `NAME=value`.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,14 +111,10 @@ impl Settings {
         let _ = fs::remove_file(out.join(FILE));
     }
 
-    /// Keeps what the makes of a build have written down, now that the last of them has.
-    ///
-    /// # Errors
-    ///
-    /// When they have not.
-    pub fn keep(out: &Path) -> Result<()> {
-        fs::rename(out.join(NEW), out.join(FILE))
-            .with_context(|| format!("failed to keep Kbuild's settings in {}", out.display()))
+    /// Keeps what the makes of a build have written down, now that the last of them has. If that cannot be, the next
+    /// build takes longer, and that is all.
+    pub fn keep(out: &Path) {
+        let _ = fs::rename(out.join(NEW), out.join(FILE));
     }
 
     /// Has the makes that `command` is to start write theirs to `out`, which they see as `inside`; `key` is one word.

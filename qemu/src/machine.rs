@@ -194,9 +194,9 @@ impl Channel {
 }
 
 /// Everything that TCG can do, so that programs built for a newer processor run too; but for the promise that
-/// `rep movsb` and `rep stosb` are fast. TCG does them byte by byte, and Linux, which then clears and copies pages by
-/// them, takes two to five times as long for that.
-const TCG_CPU: &str = "max,-erms,-fsrm";
+/// `rep movsb`, `rep stosb` and `rep cmpsb` are fast, in general or if they are short. TCG does them byte by byte, and
+/// Linux, which then clears and copies pages by them, takes two to five times as long for that.
+const TCG_CPU: &str = "max,-erms,-fsrm,-fzrm,-fsrs,-fsrc";
 
 impl Machine {
     /// QEMU's arguments for booting this machine with the initramfs under [`INITRAMFS_FD`].

@@ -1,5 +1,7 @@
 //! The kernel module: built by Kbuild, in the sysroot, out of the project's `Kbuild` and `driver/`.
 
+mod documentation;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +12,7 @@ use crate::cached_kernel::KernelTree;
 use crate::command::{Finished, HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
-use crate::kbuild::Settings;
+use crate::kbuild::{self, Settings};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::hex;
@@ -27,7 +29,7 @@ const OUTPUT_MOUNT: &str = "/out";
 /// (`if_changed` in `scripts/Kbuild.include`).
 pub const SAVED_COMMAND: &str = "driver/.mmapdemo.o.cmd";
 
-/// What messages call it.
+/// In an error message it comes after "failed to".
 const PURPOSE: &str = "build the module";
 
 /// A built module.
@@ -85,14 +87,15 @@ impl Builder<'_> {
         let out = self.layout.build(&self.kernel.release).join(name);
         let path = out.join("mmapdemo.ko");
         fs::create_dir_all(&out).with_context(|| format!("failed to make {}", out.display()))?;
-        let _lock = Lock::take(&out.join(".lock"), "build the module", progress)?;
+        let _lock = Lock::take(&out.join(kbuild::LOCK), PURPOSE, progress)?;
         let key = self.key()?;
         let stamp = out.join(".built-from");
         if path.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == key) {
             return KernelModule::read(path);
         }
+        kbuild::clear(&out, stamp.is_file())?;
         let _ = fs::remove_file(&stamp);
-        let stage = progress.stage("build the module");
+        let stage = progress.stage(PURPOSE);
         let said = self.kbuild(&out, Strictness::Build, stop)?;
         stage.done();
         if !said.is_empty() {
@@ -115,39 +118,6 @@ impl Builder<'_> {
         self.kbuild(out.path(), Strictness::Clippy, stop)?;
         self.document(out.path(), stop)?;
         self.check_formatting(out.path(), stop)
-    }
-
-    /// Runs rustdoc with the flags by which the module in `out` was compiled: Kbuild has no rule for the
-    /// documentation of a module that is not in its tree.
-    fn document(&self, out: &Path, stop: &Stop) -> Result<()> {
-        let path = out.join(SAVED_COMMAND);
-        let saved = fs::read_to_string(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
-        let command = rustdoc_command(&saved)
-            .with_context(|| format!("failed to find a command in {}", path.display()))?;
-        let mut said = String::new();
-        let finished = self
-            .enter("document the driver", out)
-            // As the kernel's Makefile has it: it uses features that are not stable.
-            .args(["RUSTC_BOOTSTRAP=1", "sh", "-c"])
-            .arg(format!("cd {OUTPUT_MOUNT} && {command}"))
-            .finish(stop, |stream, line| {
-                if stream == Stream::Err {
-                    said.push_str(&line.replace(&format!("{SOURCE_MOUNT}/"), ""));
-                    said.push('\n');
-                }
-            })?;
-        if finished.status.success() {
-            return Ok(());
-        }
-        Err(Failure::DoesNotBuild {
-            diagnostics: said,
-            what: format!(
-                "the driver's documentation does not build for Linux {}",
-                self.kernel.release
-            ),
-        }
-        .into())
     }
 
     fn check_formatting(&self, out: &Path, stop: &Stop) -> Result<()> {
@@ -175,13 +145,13 @@ impl Builder<'_> {
 
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
     fn kbuild(&self, out: &Path, strictness: Strictness, stop: &Stop) -> Result<String> {
-        let KernelTree { src, .. } = self.kernel;
         let key = self.settings_key();
-        let remembers = strictness == Strictness::Build;
+        let inside = Path::new(OUTPUT_MOUNT);
+        let remembers = strictness == Strictness::Build && self.kernel.is_sealed;
         if let Some(settings) = Settings::read(out, &key).filter(|_| remembers) {
-            let command = settings.build(self.enter(PURPOSE, out), Path::new(OUTPUT_MOUNT), src);
+            let command = settings.build(self.enter(PURPOSE, out), inside, &self.kernel.src);
             let (finished, said) = run(command, stop)?;
-            if finished.status.success() || is_the_compilers(&finished, &said) {
+            if finished.status.success() || is_an_error_of_the_driver(&said) {
                 return self.outcome(&finished, said, out);
             }
             // Whatever that was, the whole of Kbuild does not depend on it.
@@ -189,45 +159,46 @@ impl Builder<'_> {
         }
         let mut command = self.enter(PURPOSE, out);
         if remembers {
-            let place = (out, Path::new(OUTPUT_MOUNT));
-            command = Settings::remember(command, place, &key)?;
+            command = Settings::remember(command, (out, inside), &key)?;
         }
-        let (finished, said) = run(self.whole(command, strictness), stop)?;
+        let command = command.args(self.make(strictness));
+        let (finished, said) = run(command, stop)?;
         let said = self.outcome(&finished, said, out)?;
         if remembers {
-            Settings::keep(out)?;
+            Settings::keep(out);
         }
         Ok(said)
     }
 
-    /// The kernel's own target for modules.
-    fn whole(&self, command: HostCommand, strictness: Strictness) -> HostCommand {
+    /// The kernel's own target for modules, as a command.
+    fn make(&self, strictness: Strictness) -> Vec<String> {
         let KernelTree {
             src,
             build,
             compiler,
             ..
         } = self.kernel;
-        let mut command = compiler.make(command, build).args([
-            "-s",
-            "-f",
-            &src.join("Makefile").to_string_lossy(),
-            &format!("O={}", build.display()),
-            &format!("M={SOURCE_MOUNT}"),
-            &format!("MO={OUTPUT_MOUNT}"),
+        let mut words = vec!["make".to_owned(), "-C".into(), build.display().to_string()];
+        words.extend(compiler.variables());
+        words.extend(["-s".into(), "-f".into()]);
+        words.extend([
+            src.join("Makefile").display().to_string(),
+            format!("O={}", build.display()),
+            format!("M={SOURCE_MOUNT}"),
+            format!("MO={OUTPUT_MOUNT}"),
             // BPF programs could read types out of these; nothing here does.
-            "CONFIG_DEBUG_INFO_BTF_MODULES=",
+            "CONFIG_DEBUG_INFO_BTF_MODULES=".into(),
             // It takes its time to make, and 24 of 25 bytes on the way into a guest that is restored.
-            if self.debug_info {
-                "CONFIG_DEBUG_INFO=y"
-            } else {
-                "CONFIG_DEBUG_INFO="
-            },
+            format!(
+                "CONFIG_DEBUG_INFO={}",
+                if self.debug_info { "y" } else { "" }
+            ),
         ]);
         if strictness == Strictness::Clippy {
-            command = command.args(["CLIPPY=1", "KRUSTFLAGS=-Dwarnings"]);
+            words.extend(["CLIPPY=1".into(), "KRUSTFLAGS=-Dwarnings".into()]);
         }
-        command.arg("modules")
+        words.push("modules".into());
+        words
     }
 
     /// What the compiler said, if that was no error.
@@ -235,11 +206,9 @@ impl Builder<'_> {
         if finished.status.success() {
             return Ok(said);
         }
-        if !is_the_compilers(finished, &said) {
-            bail!(
-                "failed to build the module: Kbuild failed\n{}",
-                finished.tail
-            );
+        if said.is_empty() || finished.status.code() == Some(ENTER_FAILED) {
+            // Not the compiler's doing.
+            bail!("failed to {PURPOSE}: Kbuild failed\n{}", finished.tail);
         }
         host::require_room(&said, out)?;
         let what = format!(
@@ -256,9 +225,11 @@ impl Builder<'_> {
     /// Names what Kbuild's settings depend on.
     fn settings_key(&self) -> String {
         let mut hash = Sha256::new();
-        hash.update(&self.kernel.key);
-        hash.update(&self.sysroot.key);
-        hash.update([self.debug_info.into()]);
+        let parts = [kbuild::RECIPE, &self.kernel.key, &self.sysroot.key].map(str::to_owned);
+        for part in parts.into_iter().chain(self.make(Strictness::Build)) {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
         hex(&hash.finalize())
     }
 
@@ -279,7 +250,7 @@ impl Builder<'_> {
     /// Names everything that the module is made from.
     fn key(&self) -> Result<String> {
         let mut hash = Sha256::new();
-        hash.update(&self.kernel.key);
+        hash.update(self.settings_key());
         for path in self.sources()? {
             let full = self.layout.project.join(&path);
             let content =
@@ -343,32 +314,9 @@ fn run(command: HostCommand, stop: &Stop) -> Result<(Finished, String)> {
     Ok((finished, said))
 }
 
-/// Whether it was the compiler that failed, and not what was to start it.
-fn is_the_compilers(finished: &Finished, said: &str) -> bool {
-    !said.is_empty() && finished.status.code() != Some(ENTER_FAILED)
-}
-
-/// Turns the saved command that compiled the driver into one that documents all of it, and denies warnings.
-fn rustdoc_command(saved: &str) -> Option<String> {
-    let (_, command) = saved.lines().next()?.split_once(" := ")?;
-    let mut words = command.split_whitespace();
-    let mut rustdoc = Vec::new();
-    // Variables for the compiler come first, then its name.
-    let variables = words.by_ref().take_while(|word| word.contains('='));
-    rustdoc.extend(variables);
-    rustdoc.push("rustdoc");
-    while let Some(word) = words.next() {
-        match word {
-            "--out-dir" => drop(words.next()?),
-            // Only rustc knows these.
-            "-Zbinary_dep_depinfo=y" => {}
-            _ if word.starts_with("--emit=") => {}
-            _ => rustdoc.push(word),
-        }
-    }
-    rustdoc.extend(["--document-private-items", "--crate-name", "mmapdemo"]);
-    rustdoc.extend(["-Dwarnings", "--out-dir", "/tmp/doc"]);
-    Some(rustdoc.join(" "))
+/// Whether the compiler found an error in the driver: then to build in another way would find it again.
+fn is_an_error_of_the_driver(said: &str) -> bool {
+    said.lines().any(|line| line.starts_with("error")) && said.contains("--> driver/")
 }
 
 #[cfg(test)]
@@ -376,24 +324,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_documentation_is_made_as_the_driver_is_compiled() {
-        let saved = "savedcmd_driver/mmapdemo.o := OBJTREE=/kernel/build RUST_MODFILE=./mmapdemo clippy-driver \
-                     --edition=2021 -Zbinary_dep_depinfo=y --cfg MODULE -Zcrate-attr='feature(a,b)' \
-                     --out-dir driver/ --emit=obj=driver/mmapdemo.o /module/driver/mmapdemo.rs  \n\n\
-                     source_driver/mmapdemo.o := /module/driver/mmapdemo.rs\n";
-        assert_eq!(
-            rustdoc_command(saved).as_deref(),
-            Some(
-                "OBJTREE=/kernel/build RUST_MODFILE=./mmapdemo rustdoc --edition=2021 --cfg MODULE \
-                 -Zcrate-attr='feature(a,b)' /module/driver/mmapdemo.rs --document-private-items \
-                 --crate-name mmapdemo -Dwarnings --out-dir /tmp/doc"
-            )
-        );
-    }
-
-    #[test]
-    fn a_file_without_a_command_is_noticed() {
-        assert_eq!(rustdoc_command(""), None);
-        assert_eq!(rustdoc_command("driver/mmapdemo.o: /module\n"), None);
+    fn an_error_of_the_driver_is_told_from_one_of_the_build() {
+        let of_the_driver = "error: mismatched types\n   --> driver/mmapdemo.rs:114:14\n";
+        assert!(is_an_error_of_the_driver(of_the_driver));
+        for other in [
+            "warning: unused\n   --> driver/mmapdemo.rs:1:1\nld: cannot open linker script\n",
+            "error: unknown codegen option: `x`\n",
+            "sh: 1: cannot open Makefile.build\n",
+        ] {
+            assert!(!is_an_error_of_the_driver(other), "{other}");
+        }
     }
 }

@@ -75,6 +75,8 @@ pub fn describe(dir: &Path, sysroot: &Sysroot, stop: &Stop) -> Result<KernelTree
     Ok(KernelTree {
         release,
         key,
+        // The key knows of the files that a module is built from, not of all that Kbuild's settings come from.
+        is_sealed: false,
         image,
         mounts,
         src,

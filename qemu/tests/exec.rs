@@ -8,14 +8,12 @@
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::Output;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use assert_cmd::Command;
 use lab::exit_code::ExitCode;
-use lab::patch::Sources;
 use nix::sys::signal::Signal;
 
 /// After that, the lab hangs: its own deadlines, for all phases together, end before.
@@ -202,39 +200,4 @@ fn a_trace_shows_the_driver_among_the_functions_of_the_kernel() {
     }
     let noise = ["_lock", "rcu_", "memcg", "perf_"];
     assert!(noise.iter().all(|noise| !trees.contains(noise)), "{trees}");
-}
-
-#[test]
-fn a_module_built_by_remembered_settings_is_the_one_that_all_of_kbuild_builds() {
-    let dir = tempfile::tempdir().unwrap();
-    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    Sources::read(project).unwrap().write(dir.path()).unwrap();
-    let build = || {
-        let driver = dir.path().to_str().unwrap();
-        let ended = exec(&["--driver", driver], &["true"]);
-        assert!(ended.lab.status.success(), "{}", ended.stderr());
-        let releases = fs::read_dir(dir.path().join("target/lab")).unwrap();
-        let out = releases.last().unwrap().unwrap().path().join("module");
-        (fs::read(out.join("mmapdemo.ko")).unwrap(), out)
-    };
-    let (before, out) = build();
-    let settings = || {
-        fs::metadata(out.join(".kbuild-settings"))
-            .unwrap()
-            .modified()
-    };
-    let written = settings().unwrap();
-    let source = dir.path().join("driver/mmapdemo.rs");
-    let text = fs::read_to_string(&source).unwrap();
-    fs::write(
-        &source,
-        text.replacen("Kernel memory to", "Some memory to", 1),
-    )
-    .unwrap();
-    let (edited, _) = build();
-    assert_eq!(settings().unwrap(), written, "all of Kbuild has run");
-    assert!(edited != before, "nothing was built");
-    fs::remove_dir_all(&out).unwrap();
-    let (from_nothing, _) = build();
-    assert!(from_nothing == edited, "another module");
 }

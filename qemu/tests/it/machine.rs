@@ -38,7 +38,7 @@ const ARGS: &str = "\
 -display none
 -no-reboot
 -accel tcg,thread=multi
--cpu max,-erms,-fsrm
+-cpu max,-erms,-fsrm,-fzrm,-fsrs,-fsrc
 -smp 2
 -kernel /a path, with spaces/vmlinux
 -initrd /proc/self/fd/11
@@ -87,7 +87,7 @@ fn kvm_changes_the_processor_only() {
         changed,
         [
             pair("tcg,thread=multi", "kvm"),
-            pair("max,-erms,-fsrm", "host")
+            pair("max,-erms,-fsrm,-fzrm,-fsrs,-fsrc", "host")
         ]
     );
 }
@@ -167,7 +167,7 @@ fn counted_instructions_take_one_thread_and_no_noise() {
     assert!(
         args.contains(
             " -accel tcg,thread=single -icount shift=0,sleep=off \
-             -rtc base=2026-01-01T00:00:00,clock=vm -seed 1 -cpu max,-erms,-fsrm -smp 1 "
+             -rtc base=2026-01-01T00:00:00,clock=vm -seed 1 -cpu max,-erms,-fsrm,-fzrm,-fsrs,-fsrc -smp 1 "
         ),
         "{args}"
     );
