@@ -135,10 +135,10 @@ pub fn is_whole(console: &str) -> bool {
         .any(|line| message(line) == LAST)
 }
 
-/// The first complaint before the line that says that the guest is dead: what is broken may well have been seen to
-/// break.
+/// The first complaint, up to the line that says that the guest is dead, if there is one: what is broken may well have
+/// been seen to break.
 #[must_use]
-pub fn complaint_before_death<'a>(console: &'a str, allowed: &[Allowance]) -> Option<&'a str> {
+pub fn first_complaint<'a>(console: &'a str, allowed: &[Allowance]) -> Option<&'a str> {
     let lines = console.lines();
     let mut alive = lines.take_while(|line| death_in(line).is_none());
     alive.find_map(|line| splats(line, allowed).first().copied())

@@ -342,11 +342,11 @@ mod tests {
         let nothing = [
             Outcome::TimedOut {
                 phase: Phase::Boot,
-                complaint: None,
+                before: None,
             },
             Outcome::TimedOut {
                 phase: Phase::PowerOff,
-                complaint: None,
+                before: None,
             },
             Outcome::Vanished {
                 phase: Phase::Program(0),
@@ -364,7 +364,7 @@ mod tests {
         }
         let hung = Outcome::TimedOut {
             phase: Phase::Program(0),
-            complaint: None,
+            before: None,
         };
         let caught = Caught::by(&report(hung, None), &[]).unwrap();
         assert_eq!(caught.end.as_deref(), Some("timed out during program 1"));

@@ -152,8 +152,8 @@ pub enum Outcome {
     TimedOut {
         /// Which one.
         phase: Phase,
-        /// The kernel's first complaint, which may say why.
-        complaint: Option<String>,
+        /// The kernel's first complaint before that, which may say why.
+        before: Option<String>,
     },
     /// The lab's own output can be written no more.
     OutputClosed(Closed),
@@ -235,7 +235,7 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
         .any(|event| matches!(event, Event::Ready { .. }))
         // A guest that was restored booted long ago.
         || phase == Phase::HandOver;
-    let before = console::complaint_before_death(seen.console, seen.allowed).map(str::to_owned);
+    let before = console::first_complaint(seen.console, seen.allowed).map(str::to_owned);
     if let Some(death) = console::death(seen.console) {
         return Some(match death {
             Death::Panic(line) | Death::Oops(line) if !booted => {
@@ -254,10 +254,7 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
         });
     }
     match seen.end {
-        End::TimedOut | End::Dead => Some(Outcome::TimedOut {
-            phase,
-            complaint: before,
-        }),
+        End::TimedOut | End::Dead => Some(Outcome::TimedOut { phase, before }),
         End::QemuExited {
             failure: Some(how), ..
         } => Some(Outcome::QemuDied {

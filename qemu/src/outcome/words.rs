@@ -83,9 +83,9 @@ impl fmt::Display for Outcome {
                 )
             }
             Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
-            Self::TimedOut { phase, complaint } => {
+            Self::TimedOut { phase, before } => {
                 write!(f, "timed out during {phase}")?;
-                earlier(f, complaint.as_deref())
+                earlier(f, before.as_deref())
             }
             Self::OutputClosed(Closed::NoReader) => {
                 write!(f, "output closed: nobody reads it any more")

@@ -132,7 +132,7 @@ mod tests {
         for outcome in [
             Outcome::TimedOut {
                 phase: phase.clone(),
-                complaint: None,
+                before: None,
             },
             Outcome::Panicked {
                 line,

@@ -101,7 +101,7 @@ fn all() -> Vec<Outcome> {
         },
         Outcome::TimedOut {
             phase,
-            complaint: None,
+            before: None,
         },
         Outcome::NotCut,
         Outcome::OutputClosed(Closed::NoReader),

@@ -125,7 +125,7 @@ fn death_before_init_is_ready_is_a_death_in_boot() {
         run.outcome(),
         Outcome::TimedOut {
             phase,
-            complaint: None
+            before: None
         }
     );
 }

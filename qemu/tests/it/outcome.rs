@@ -239,7 +239,7 @@ fn end_without_a_death_is_told_by_what_ended() {
         outcome(End::TimedOut),
         Outcome::TimedOut {
             phase,
-            complaint: None
+            before: None
         }
     );
     assert_eq!(outcome(End::Interrupted), Outcome::Interrupted);
@@ -431,14 +431,14 @@ fn every_outcome_says_its_kind_in_its_first_words() {
         (
             Outcome::TimedOut {
                 phase: phase.clone(),
-                complaint: None,
+                before: None,
             },
             "timed out during insmod",
         ),
         (
             Outcome::TimedOut {
                 phase: phase.clone(),
-                complaint: Some("WARNING: possible circular locking".to_owned()),
+                before: Some("WARNING: possible circular locking".to_owned()),
             },
             "timed out during insmod; before that: WARNING: possible circular locking",
         ),

@@ -273,7 +273,7 @@ fn silent_guest_meets_its_deadline_and_is_gone() {
         report.outcome,
         Outcome::TimedOut {
             phase,
-            complaint: None
+            before: None
         }
     );
     let pid = report.console.trim_end().rsplit(' ').next().unwrap();
@@ -335,7 +335,7 @@ fn each_phase_has_a_deadline_of_its_own() {
             report.outcome,
             Outcome::TimedOut {
                 phase,
-                complaint: None
+                before: None
             }
         );
     }
@@ -359,7 +359,7 @@ fn module_that_hangs_meets_its_deadline() {
         report.outcome,
         Outcome::TimedOut {
             phase,
-            complaint: None
+            before: None
         }
     );
 }

@@ -25,8 +25,9 @@ const PAGE_KIB: u64 = 4;
 ///
 /// That is all which is not free, and neither anonymous memory of processes nor contents of files. Free pages
 /// that a CPU has put aside count as free: by these alone the figure would go up and down by megabytes. So do
-/// objects in slabs, where the kernel can name each that is forgotten: such a kernel keeps freed ones for a while
-/// (KASAN's quarantine), and what it remembers of each object is another.
+/// objects in slabs where kmemleak names each that is forgotten: what it remembers of each object is another one, and
+/// KASAN, which such kernels have, too, keeps freed ones for a while. Objects that are kept and not forgotten are then
+/// for the run on a stock kernel to find.
 ///
 /// # Errors
 ///

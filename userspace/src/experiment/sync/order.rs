@@ -77,10 +77,11 @@ const X: usize = 0;
 const Y: usize = 64;
 const ARRIVED: [usize; 2] = [128, 192];
 const SEEN: [usize; 2] = [1024, 2048];
-/// Delays to try in each of the two: who arrives last leaves first, by as long as a cache line takes.
-const DELAYS: u32 = 16;
+/// Who arrives last leaves first, by as long as it takes the other to see that. So each of the two waits for 0 to 15 turns
+/// of an empty loop before it leaves: among these are some that make up for it, on fast hosts and on slow ones.
+const NR_DELAYS: u32 = 16;
 /// Rounds between two meetings: all pairs of delays.
-const BATCH: u32 = DELAYS * DELAYS;
+const BATCH: u32 = NR_DELAYS * NR_DELAYS;
 
 fn store_buffering(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
@@ -136,8 +137,8 @@ fn one_round(
     fenced: bool,
 ) -> Result<bool> {
     let ([own, other], [to, from], seen, delay) = match lane.index {
-        0 => (ARRIVED, [X, Y], SEEN[0], slot % DELAYS),
-        _ => ([ARRIVED[1], ARRIVED[0]], [Y, X], SEEN[1], slot / DELAYS),
+        0 => (ARRIVED, [X, Y], SEEN[0], slot % NR_DELAYS),
+        _ => ([ARRIVED[1], ARRIVED[0]], [Y, X], SEEN[1], slot / NR_DELAYS),
     };
     let (to, from) = (mapping.word(to)?, mapping.word(from)?);
     let (own, other) = (mapping.word(own)?, mapping.word(other)?);
