@@ -52,8 +52,8 @@ fn all_claims() -> String {
 /// The claim whose expectation a test turns round.
 const FLIPPED: &str = "fault-sigbus-means-foreign-memory";
 
-/// Of each group, without [`FLIPPED`], the first claim about the device and the first about something else, as far as every kernel can
-/// judge them in one boot. After the tests `cargo lab test` judges all claims.
+/// Of each group, without [`FLIPPED`], the first claim about the device and the first about something else, as far as
+/// every kernel can judge them in one boot. After the tests `cargo lab test` judges all claims.
 fn sample() -> Vec<Claim> {
     let mut seen = HashSet::new();
     let mut claims = catalogue().claims;
