@@ -161,8 +161,11 @@ impl Builder<'_> {
         if remembers {
             command = Settings::remember(command, (out, inside), &key)?;
         }
-        let command = command.args(self.make(strictness));
-        let (finished, said) = run(command, stop)?;
+        let KernelTree {
+            build, compiler, ..
+        } = self.kernel;
+        let command = compiler.make(command, build);
+        let (finished, said) = run(command.args(self.arguments(strictness)), stop)?;
         let said = self.outcome(&finished, said, out)?;
         if remembers {
             Settings::keep(out);
@@ -170,18 +173,12 @@ impl Builder<'_> {
         Ok(said)
     }
 
-    /// The kernel's own target for modules, as a command.
-    fn make(&self, strictness: Strictness) -> Vec<String> {
-        let KernelTree {
-            src,
-            build,
-            compiler,
-            ..
-        } = self.kernel;
-        let mut words = vec!["make".to_owned(), "-C".into(), build.display().to_string()];
-        words.extend(compiler.variables());
-        words.extend(["-s".into(), "-f".into()]);
-        words.extend([
+    /// What make is told, beside the compiler: to build the kernel's own target for modules.
+    fn arguments(&self, strictness: Strictness) -> Vec<String> {
+        let KernelTree { src, build, .. } = self.kernel;
+        let mut words = vec![
+            "-s".to_owned(),
+            "-f".into(),
             src.join("Makefile").display().to_string(),
             format!("O={}", build.display()),
             format!("M={SOURCE_MOUNT}"),
@@ -193,7 +190,7 @@ impl Builder<'_> {
                 "CONFIG_DEBUG_INFO={}",
                 if self.debug_info { "y" } else { "" }
             ),
-        ]);
+        ];
         if strictness == Strictness::Clippy {
             words.extend(["CLIPPY=1".into(), "KRUSTFLAGS=-Dwarnings".into()]);
         }
@@ -226,7 +223,9 @@ impl Builder<'_> {
     fn settings_key(&self) -> String {
         let mut hash = Sha256::new();
         let parts = [kbuild::RECIPE, &self.kernel.key, &self.sysroot.key].map(str::to_owned);
-        for part in parts.into_iter().chain(self.make(Strictness::Build)) {
+        let told = self.kernel.compiler.variables().into_iter();
+        let told = told.chain(self.arguments(Strictness::Build));
+        for part in parts.into_iter().chain(told) {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }

@@ -60,6 +60,13 @@ impl Project {
         fs::read(self.out().join("mmapdemo.ko")).unwrap()
     }
 
+    /// An edit makes another module than `before`, and the one that is built with nothing left of earlier builds.
+    fn assert_edit_is_built(&self, before: &[u8]) {
+        let edited = self.build();
+        assert!(edited != before, "nothing was built");
+        assert_same(&self.build_from_nothing(), &edited);
+    }
+
     /// The same with nothing left of earlier builds.
     fn build_from_nothing(&self) -> Vec<u8> {
         fs::remove_dir_all(self.out()).unwrap();
@@ -113,9 +120,7 @@ fn sources_that_seem_to_be_old_are_built_nevertheless() {
     let old = SystemTime::now() - Duration::from_secs(24 * 60 * 60);
     let source = File::options().write(true).open(project.source());
     source.unwrap().set_modified(old).unwrap();
-    let edited = project.build();
-    assert!(edited != before, "nothing was built");
-    assert_same(&project.build_from_nothing(), &edited);
+    project.assert_edit_is_built(&before);
 }
 
 #[test]
