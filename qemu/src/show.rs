@@ -5,6 +5,7 @@
 //!                 └───▶ picture ─▶ page
 //! ```
 
+mod lines;
 pub mod page;
 pub mod pager;
 pub mod picture;

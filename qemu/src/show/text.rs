@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::lines::{printable, wrapped};
 use super::recording::{Finding, Frame, Process, Story};
 use super::scene::{self, FEW_PAGES, Scene};
 use crate::evidence::{bytes, characters, pairs};
@@ -307,7 +308,7 @@ fn frame(scene: &Scene<'_>, frame: &Frame) -> (String, Vec<String>) {
 /// Lines in a box of this width.
 fn framed(head: &str, lines: &[String], width: usize) -> Vec<String> {
     let inside = width.saturating_sub(4);
-    let title: String = printable(head).take(inside).collect();
+    let title: String = printable(head).chars().take(inside).collect();
     let rest = inside.saturating_sub(title.chars().count());
     let mut framed = vec![format!(
         "\u{250c} {title} {}\u{2510}",
@@ -324,7 +325,7 @@ fn framed(head: &str, lines: &[String], width: usize) -> Vec<String> {
 fn cut(line: &str, width: usize) -> Vec<String> {
     let indent = line.chars().take_while(|it| *it == ' ').count();
     if line.chars().count() <= width {
-        return vec![printable(line).collect()];
+        return vec![printable(line)];
     }
     let lines = wrapped(line.trim_start(), width.saturating_sub(indent + 2).max(8));
     let first = |nr: usize| if nr == 0 { indent } else { indent + 2 };
@@ -333,40 +334,4 @@ fn cut(line: &str, width: usize) -> Vec<String> {
         .enumerate()
         .map(|(nr, line)| format!("{}{line}", " ".repeat(first(nr))))
         .collect()
-}
-
-/// Without what would move the cursor or change colours.
-fn printable(text: &str) -> impl Iterator<Item = char> {
-    text.chars().filter(|it| !it.is_control())
-}
-
-/// Text in lines of at most so many characters, broken between words, and inside those that are longer.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut nr_chars = 0;
-    for word in text.split(' ') {
-        let mut word: Vec<char> = printable(word).collect();
-        let room = width.saturating_sub(nr_chars + usize::from(nr_chars > 0));
-        if nr_chars > 0 && word.len() > room {
-            lines.push(String::new());
-            nr_chars = 0;
-        }
-        while word.len() > width {
-            let rest = word.split_off(width);
-            if let Some(line) = lines.last_mut() {
-                line.extend(&word);
-            }
-            lines.push(String::new());
-            word = rest;
-        }
-        if let Some(line) = lines.last_mut() {
-            if nr_chars > 0 {
-                line.push(' ');
-                nr_chars += 1;
-            }
-            line.extend(&word);
-            nr_chars += word.len();
-        }
-    }
-    lines
 }

@@ -1,7 +1,8 @@
 //! Frames: a box each, side by side.
 
-use super::{GAP, Line, PAD, Place, Size, chars, line, wrapped};
+use super::{GAP, Line, PAD, Place, Size, chars, line};
 use crate::evidence::{bytes, characters, pairs};
+use crate::show::lines::wrapped;
 use crate::show::recording::{Frame, Page, Story};
 use crate::show::scene::{self, Scene};
 

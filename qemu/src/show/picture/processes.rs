@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{Arrow, GAP, Line, PAD, Place, Size, chars, line, text_box, wrapped};
+use super::{Arrow, GAP, Line, PAD, Place, Size, chars, line, text_box};
+use crate::show::lines::wrapped;
 use crate::show::recording::{Area, Page, Process};
 use crate::show::scene::{self, FEW_PAGES, Scene};
 
