@@ -314,6 +314,23 @@ pub struct Run {
     pub junit: Option<PathBuf>,
 }
 
+impl Run {
+    /// All claims, judged in a guest that boots, and no report but the one on standard output.
+    #[must_use]
+    pub fn all(kernel: KernelArgs, guest: GuestArgs) -> Self {
+        Self {
+            kernel,
+            guest,
+            claims: Vec::new(),
+            details: false,
+            warm: false,
+            may_skip: None,
+            json: None,
+            junit: None,
+        }
+    }
+}
+
 /// `lab report`.
 #[derive(Clone, Debug, Args)]
 pub struct Report {

@@ -15,7 +15,7 @@ use crate::checks::Checks;
 use crate::command::HostCommand;
 use crate::compiler::Compiler;
 use crate::config::Config;
-use crate::kernel::read_config;
+use crate::kernel::{make_dirs, read_config};
 use crate::layout::Layout;
 use crate::package::{self, Package};
 use crate::progress::Progress;
@@ -141,10 +141,7 @@ pub fn unpack(
     layout: &Layout,
     stop: &Stop,
 ) -> Result<()> {
-    let [src, build, scratch] = ["src", "build", "scratch"].map(|name| into.join(name));
-    for dir in [&src, &build, &scratch] {
-        fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-    }
+    let [src, _, scratch] = make_dirs(into)?;
     let source = package::named(packages, &release.source())?;
     let from = layout.packages();
     source.unpack_source((&from, &scratch), &src, &SOURCES, stop)?;

@@ -71,6 +71,20 @@ pub fn require_rust_in_package(
     )
 }
 
+/// Makes the directories of a kernel in the cache: for the sources or headers, for what is built of them, and one that is
+/// gone when all is in its place.
+///
+/// # Errors
+///
+/// When one cannot be made.
+pub fn make_dirs(into: &Path) -> Result<[PathBuf; 3]> {
+    let dirs = ["src", "build", "scratch"].map(|name| into.join(name));
+    for dir in &dirs {
+        fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+    }
+    Ok(dirs)
+}
+
 /// Unpacks the kernel's packages into `into`: sources, build directory and image.
 ///
 /// # Errors
@@ -84,10 +98,7 @@ pub fn unpack(
     stop: &Stop,
 ) -> Result<()> {
     let from = layout.packages();
-    let [src, build, scratch] = ["src", "build", "scratch"].map(|name| into.join(name));
-    for dir in [&src, &build, &scratch] {
-        fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
-    }
+    let [src, build, scratch] = make_dirs(into)?;
     let unpack = |name: &str| {
         package::named(packages, name)?.unpack(&from, &scratch, &[], &["./usr/share"], stop)
     };

@@ -37,18 +37,7 @@ const NONE: &str = "none";
 ///
 /// When the guest cannot be made or started.
 pub fn demo(workshop: &Workshop<'_>, args: &Demo) -> Result<ExitCode> {
-    let (kernel, guest) = (args.kernel.clone(), args.guest.clone());
-    let args = Run {
-        kernel,
-        guest,
-        claims: Vec::new(),
-        details: false,
-        warm: false,
-        may_skip: None,
-        json: None,
-        junit: None,
-    };
-    run(workshop, &args)
+    run(workshop, &Run::all(args.kernel.clone(), args.guest.clone()))
 }
 
 /// `lab run`: the earlier boots that the claims take, and the one that judges them, all if none is named.

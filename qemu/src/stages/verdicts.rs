@@ -56,13 +56,8 @@ fn to_run(args: &Report, file: &Path) -> Result<Run> {
     let made = file.parent().map_or(Ok(()), fs::create_dir_all);
     made.with_context(|| format!("failed to make room for {}", file.display()))?;
     Ok(Run {
-        kernel: args.kernel.clone(),
-        guest: args.guest.clone(),
         claims: args.claims.clone(),
-        details: false,
-        warm: false,
-        may_skip: None,
         json: Some(file.to_owned()),
-        junit: None,
+        ..Run::all(args.kernel.clone(), args.guest.clone())
     })
 }
