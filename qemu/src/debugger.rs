@@ -132,7 +132,6 @@ pub struct Gdb {
     group: Option<Pid>,
     exited: OwnedFd,
     /// Given back when gdb is gone.
-    #[expect(dead_code, reason = "held for its Drop")]
     loan: Option<Loan>,
     status: Arc<OnceLock<ExitStatus>>,
 }
@@ -213,6 +212,12 @@ impl Gdb {
     pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         let status = self.child.try_wait();
         status.context("failed to look whether gdb has ended")
+    }
+
+    /// Whether it has the lab's terminal.
+    #[must_use]
+    pub fn has_terminal(&self) -> bool {
+        self.loan.is_some()
     }
 
     /// It has ended like that while the guest was there.

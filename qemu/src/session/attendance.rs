@@ -14,10 +14,17 @@ pub(super) struct Attendance {
     gdb: Option<Gdb>,
     /// Whether the guest's work waits for a debugger to hold the guest.
     work_waits: bool,
-    /// How gdb ended, until it is known whether it has let the guest go.
-    ended: Option<String>,
+    /// gdb's end, until it is known whether it has let the guest go.
+    ended: Option<Ended>,
     /// Whether nobody looks any more at a guest that has ended.
     left: bool,
+}
+
+/// gdb's end.
+struct Ended {
+    how: String,
+    /// Whether a person has typed there, who does not see that the lab is back.
+    at_terminal: bool,
 }
 
 impl Attendance {
@@ -67,20 +74,28 @@ impl Attendance {
             return Ok(false);
         };
         gdb.note(status);
+        let at_terminal = gdb.has_terminal();
+        // The terminal is the lab's again.
         self.gdb = None;
         let how = debugger::describe(status);
         if self.work_waits {
             bail!("gdb {how} before it had attached to the guest; nothing has run there");
         }
-        self.ended = Some(how);
+        self.ended = Some(Ended { how, at_terminal });
         Ok(true)
     }
 
     /// What QEMU answers: whether the guest runs.
     pub(super) fn answered(&mut self, running: bool) -> Result<()> {
         match self.ended.take() {
-            Some(how) if !running => {
+            Some(Ended { how, .. }) if !running => {
                 bail!("gdb {how} and left the guest stopped, so it was ended there")
+            }
+            Some(Ended {
+                at_terminal: true, ..
+            }) => {
+                eprintln!("  gdb has ended, and the guest goes on; Ctrl-C ends it");
+                Ok(())
             }
             _ => Ok(()),
         }

@@ -15,6 +15,7 @@ use crossterm::{execute, queue};
 use super::recording::Recording;
 use super::scene::scenes;
 use super::text::{self, Style};
+use crate::failure::Failure;
 use crate::interrupt;
 
 /// One after the other, as text, for whoever is no terminal.
@@ -163,7 +164,7 @@ impl Drop for Screen {
 ///
 /// # Errors
 ///
-/// When the terminal cannot be used.
+/// When the terminal cannot be used, or the lab is asked to stop; a key that asks for that is no error.
 pub fn page_through(recording: &Recording, color: bool) -> Result<()> {
     /// How soon a signal is noticed.
     const A_WHILE: Duration = Duration::from_millis(200);
@@ -191,7 +192,7 @@ pub fn page_through(recording: &Recording, color: bool) -> Result<()> {
         draw(&text, place.above, room, style).context(context)?;
         while !event::poll(A_WHILE).context(context)? {
             if interrupt::requested() {
-                return Ok(());
+                return Err(Failure::Interrupted("showing the scenarios".into()).into());
             }
         }
         // Of a new size it is enough to know: it is asked for above.

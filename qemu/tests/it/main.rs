@@ -18,9 +18,12 @@ mod machine;
 mod mark;
 mod mutants;
 mod outcome;
+mod pager;
 mod readme;
 mod run;
 mod saved;
+#[path = "../screen/mod.rs"]
+mod screen;
 mod session;
 mod show;
 mod vmlinux;
