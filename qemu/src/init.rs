@@ -70,8 +70,8 @@ fn work() -> Result<()> {
 }
 
 fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
-    let order = order::take(control)?;
     let children = Children::adopt()?;
+    let order = order::take(&children, control)?;
     control.say(&ready()?)?;
     let Order {
         job:

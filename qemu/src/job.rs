@@ -189,6 +189,11 @@ pub enum Command {
         /// Bytes that nobody else has.
         seed: Vec<u8>,
     },
+    /// Nobody waits yet: run this program, which is not of the job. The next command ends it.
+    Rehearse {
+        /// The program; nobody listens to it.
+        program: Program,
+    },
     /// An archive follows, in the format of an initramfs: it belongs in the root directory.
     Unpack {
         /// Its length in bytes.
@@ -213,6 +218,8 @@ pub enum Event {
     },
     /// A guest that was restored has set its clock, and has random numbers of its own.
     Awake,
+    /// The program that a guest was to rehearse has ended, before the host said more.
+    Rehearsed,
     /// The guest is set up; the job begins.
     Ready {
         /// `uname -r`.

@@ -204,6 +204,7 @@ impl Progress {
             Event::Down { .. } | Event::AwaitsCut { .. } => self.enter(Phase::Drain),
             Event::Awaiting { .. }
             | Event::Awake
+            | Event::Rehearsed
             | Event::Leftovers { .. }
             | Event::Unaccounted { .. }
             | Event::Scanned { .. }

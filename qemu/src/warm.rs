@@ -1,11 +1,13 @@
 //! Warm starts: a machine that was saved after its boot goes on, and meanwhile the module is built.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::cli::{AccelChoice, Extras};
 use crate::failure::Failure;
+use crate::job::Program;
 use crate::kit::Kit;
 use crate::machine::{Accel, Hardware};
 use crate::phase::Deadlines;
@@ -90,6 +92,22 @@ impl Start {
 }
 
 impl Warm {
+    /// Has the guest do what the experiments of these claims do, without the module, while nobody waits for it.
+    pub fn rehearse(&self, claims: &[String]) {
+        let command = ["mmapdemo", "rehearse"].map(str::to_owned);
+        let command = command.into_iter().chain(claims.iter().cloned());
+        self.resting.rehearse(Program::new(command));
+    }
+
+    /// Waits until it has done that; false if it does not come to an end of it, in this time.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub fn rehearsed(&mut self, timeout: Duration) -> Result<bool> {
+        self.resting.rehearsed(timeout)
+    }
+
     /// How the machine ended, if it has.
     ///
     /// # Errors

@@ -15,13 +15,18 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use lab::cli::{AccelChoice, Cli, KernelArgs};
+use lab::cli::{AccelChoice, Cli, Extras, KernelArgs};
 use lab::exit_code::ExitCode;
+use lab::job::{Program, Work};
 use lab::machine::Hardware;
+use lab::outcome::Outcome;
+use lab::plan::Plan;
 use lab::progress::Progress;
 use lab::seal;
+use lab::session::Streams;
 use lab::snapshot::{Ingredients, Snapshot};
-use lab::workshop::Workshop;
+use lab::warm::Start;
+use lab::workshop::{Built, Workshop};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -74,16 +79,21 @@ fn sh(options: &[&str], script: &str) -> (String, String) {
     (text(&output.stdout), said)
 }
 
-/// Where the usual machine is saved.
-fn snapshot() -> PathBuf {
-    let progress = Progress::new(true);
-    let workshop = Workshop::open(&progress).unwrap();
+/// The usual kernel, module and programs.
+fn build(workshop: &Workshop<'_>) -> Built {
     let cli = <Cli as clap::Parser>::try_parse_from(["lab", "build"]).unwrap();
     let lab::cli::Command::Build(args): lab::cli::Command = cli.command else {
         unreachable!("build was asked for");
     };
     let args: KernelArgs = args;
-    let built = workshop.build(&args).unwrap();
+    workshop.build(&args).unwrap()
+}
+
+/// Where the usual machine is saved.
+fn snapshot() -> PathBuf {
+    let progress = Progress::new(true);
+    let workshop = Workshop::open(&progress).unwrap();
+    let built = build(&workshop);
     let machine = workshop
         .machine_for(&built.target, AccelChoice::Tcg, Hardware::USUAL)
         .unwrap();
@@ -275,6 +285,56 @@ fn is_restored_by(lab: &Child, pid: i32) -> bool {
         && argv
             .split(|&byte| byte == 0)
             .any(|word| word == b"-incoming")
+}
+
+/// A guest that is restored, is told to rehearse these claims, and then runs a program: what became of it, and how
+/// many processes the guest has had.
+fn processes_after(claims: &[&str], in_peace: bool) -> (Outcome, u32) {
+    let progress = Progress::new(true);
+    let workshop = Workshop::open(&progress).unwrap();
+    let built = build(&workshop);
+    let nothing = (None, Extras::default());
+    let (target, programs) = (&built.target, &built.programs);
+    let mut start = Start::warm(&workshop, target, programs, AccelChoice::Tcg, nothing).unwrap();
+    let Start::Warm(warm) = &mut start else {
+        unreachable!("no machine was restored");
+    };
+    if !claims.is_empty() {
+        warm.rehearse(
+            &claims
+                .iter()
+                .map(|&claim| claim.to_owned())
+                .collect::<Vec<_>>(),
+        );
+        assert!(!in_peace || warm.rehearsed(LONG).unwrap());
+    }
+    let look = Program {
+        capture: true,
+        ..Program::new(["cut", "-d", " ", "-f", "5", "/proc/loadavg"])
+    };
+    let plan = Plan {
+        start,
+        ..Plan::new(&built, Work::Programs(vec![look]))
+    };
+    let report = plan.boot(&workshop, Streams::outputs()).unwrap();
+    // proc_loadavg(5): the process that was made last.
+    let stdout = text(&report.programs[0].stdout);
+    (report.outcome, stdout.trim().parse().unwrap())
+}
+
+#[test]
+fn a_machine_that_waits_rehearses_and_then_does_what_it_is_told() {
+    let _alone = alone();
+    let claims = ["private-is-snapshot", "shared-fork-inherits"];
+    let (outcome, usual) = processes_after(&[], true);
+    assert_eq!(outcome, Outcome::Completed);
+    let (outcome, rehearsed) = processes_after(&claims, true);
+    assert_eq!(outcome, Outcome::Completed);
+    // The program, and for each claim another process at least.
+    assert!(rehearsed > usual + 2, "{usual}, {rehearsed}");
+    // It is told more before it has come to an end.
+    let (outcome, _) = processes_after(&claims, false);
+    assert_eq!(outcome, Outcome::Completed);
 }
 
 #[test]

@@ -72,6 +72,15 @@ pub enum Command {
     },
     /// Run experiments and print what they see as JSON, a line each, for a later `run --recorded`.
     Observe(Observe),
+    /// Do what experiments about the device do, on a file in memory instead, and judge nothing.
+    ///
+    /// An emulator translates the code that its guest runs, and keeps that. Whoever is going to wait for these
+    /// experiments can have it done before there is a device. What does not work on a file is left out.
+    Rehearse {
+        /// The claims.
+        #[arg(value_name = "CLAIM", required = true)]
+        ids: Vec<String>,
+    },
     /// Play scenarios, and print as JSON what was there after each step, for `lab show` to draw.
     Scenario(Scenario),
     /// Write a text into a shared page for a reader in another process.

@@ -182,6 +182,18 @@ pub fn perform(claim: &Claim, experiments: &[&Experiment], fixture: &Fixture) ->
     }
 }
 
+/// Does the experiments of those claims that are about the device and change nothing but it, with something else in
+/// its place. What that cannot do ends its experiment, and nobody asks what was seen.
+pub fn rehearse(claims: &[&Claim], experiments: &[&Experiment], fixture: &Fixture) {
+    let is_harmless = |need: &Need| matches!(need, Need::Device | Need::Pagemap);
+    let about_the_device = |claim: &&&Claim| claim.object == Object::Device;
+    for claim in claims.iter().filter(about_the_device) {
+        if claim.needs.iter().all(is_harmless) {
+            let _ = look(claim, experiments, fixture);
+        }
+    }
+}
+
 fn broke(claim: &Claim, message: String) -> crate::error::Error {
     crate::error::Error::Reported {
         who: format!("experiment {}", claim.experiment),

@@ -259,6 +259,18 @@ fn requirements_are_the_needs_of_the_claims() {
 }
 
 #[test]
+fn a_rehearsal_needs_no_device_and_says_nothing() {
+    mmapdemo(&["rehearse", "shared-writes-visible-across-processes"])
+        .assert()
+        .success()
+        .stdout(is_empty())
+        .stderr(is_empty());
+    for args in [&["rehearse"][..], &["rehearse", "no-such-claim"]] {
+        mmapdemo(args).assert().code(2);
+    }
+}
+
+#[test]
 fn ktap_goes_to_a_character_device_as_well() {
     let run = mmapdemo(&["run", "shared-anon-only-related", "--ktap", "/dev/null"]).assert();
     run.success();

@@ -62,6 +62,9 @@ impl Children {
                     return Ok(Wake::Ended(status));
                 }
             }
+            if let Some(command) = control.take_command()? {
+                return Ok(Wake::Command(command));
+            }
             let mut fds = [self.died.as_fd(), self.power_off.as_fd(), control.fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut fds, PollTimeout::NONE) {
@@ -75,29 +78,33 @@ impl Children {
                 return Ok(Wake::PowerOff);
             }
             if command {
-                if let Some(command) = control.commands()?.pop() {
-                    return Ok(Wake::Command(command));
-                }
+                control.listen()?;
             }
         }
     }
 
     /// Kills whatever still runs, and waits until it is gone: the next program finds no other.
     pub(super) fn kill_leftovers(&self, control: &mut Control) -> Result<()> {
+        let count = self.kill_all()?;
+        if count > 0 {
+            control.say(&Event::Leftovers { count })?;
+        }
+        Ok(())
+    }
+
+    /// Kills every other process, waits until it is gone, and returns how many there were.
+    pub(super) fn kill_all(&self) -> Result<usize> {
         // From PID 1, "every process" is every other one (kill(2)).
         match kill(KillPid::from_raw(-1), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).context("failed to kill what a program left behind"),
+            Err(errno) => return Err(errno).context("failed to kill what still runs"),
         }
         let mut count = 0;
         while wait(WaitOptions::empty()).or_else(none_left)?.is_some() {
             count += 1;
         }
         drain(&self.died)?;
-        if count > 0 {
-            control.say(&Event::Leftovers { count })?;
-        }
-        Ok(())
+        Ok(count)
     }
 }
 

@@ -168,19 +168,9 @@ impl Control {
             .with_context(|| format!("failed to tell the host {event:?}"))
     }
 
-    /// Readable when a command may have come.
+    /// Readable when something has come that was not read.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
-    }
-
-    /// Reads once, and returns the commands that are complete by now.
-    pub(super) fn commands(&mut self) -> Result<Vec<Command>> {
-        self.read()?;
-        let mut commands = Vec::new();
-        while let Some(command) = self.take_command()? {
-            commands.push(command);
-        }
-        Ok(commands)
     }
 
     /// Waits for one command.
@@ -189,7 +179,7 @@ impl Control {
             if let Some(command) = self.take_command()? {
                 return Ok(command);
             }
-            self.read()?;
+            self.listen()?;
         }
     }
 
@@ -204,7 +194,8 @@ impl Control {
         Ok(bytes)
     }
 
-    fn read(&mut self) -> Result<()> {
+    /// Reads once.
+    pub(super) fn listen(&mut self) -> Result<()> {
         let mut chunk = [0; 4096];
         let len = self
             .port
@@ -217,8 +208,8 @@ impl Control {
         Ok(())
     }
 
-    /// The next command that has arrived in full.
-    fn take_command(&mut self) -> Result<Option<Command>> {
+    /// The next command, if it was read in full. What follows it may be no command, and stays.
+    pub(super) fn take_command(&mut self) -> Result<Option<Command>> {
         let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') else {
             return Ok(None);
         };
@@ -234,7 +225,7 @@ impl Control {
 
     /// Waits until the host has read everything, however long its reader takes.
     pub(super) fn wait_for_bye(&mut self) -> Result<()> {
-        while !self.commands()?.contains(&Command::Bye) {}
+        while self.next()? != Command::Bye {}
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
@@ -69,9 +69,7 @@ fn run_one(
         }
     };
     drop(command); // and with it this process's end of standard input
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.with_context(|| format!("failed to run {}: no process id", program.name()))?;
-    match children.wait_for(pid, control)? {
+    match children.wait_for(pid(&child)?, control)? {
         Wake::Ended(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Ok(Event::Exited {
                 program: index,
@@ -91,7 +89,14 @@ fn run_one(
     }
 }
 
-fn command(program: &Program) -> Result<Command> {
+/// A child's process id, as wait(2) says it.
+pub(super) fn pid(child: &Child) -> Result<Pid> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    pid.with_context(|| format!("failed to wait for process {}", child.id()))
+}
+
+/// A program as its order has it; where its streams lead is not said yet.
+pub(super) fn command(program: &Program) -> Result<Command> {
     let (name, args) = program
         .argv
         .split_first()

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Error, Result, bail};
-use rustix::process::{Pid, ioctl_tiocsctty, setsid};
+use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
 use super::children::{Children, Wake};
@@ -38,14 +38,14 @@ pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
         .stderr(terminal.try_clone()?);
     let child = command.spawn().context("failed to start the shell")?;
     control.say(&Event::Started { program: 0 })?;
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let pid = pid.context("failed to run the shell: no process id")?;
+    let pid = programs::pid(&child)?;
     loop {
         match children.wait_for(pid, control)? {
             Wake::Command(job::Command::Resize(size)) => resize(&terminal, size)?,
             Wake::Command(job::Command::Bye) | Wake::PowerOff => return Ok(()),
             Wake::Command(
                 command @ (job::Command::Wake { .. }
+                | job::Command::Rehearse { .. }
                 | job::Command::Unpack { .. }
                 | job::Command::Go),
             ) => {

@@ -14,7 +14,7 @@ use super::listener::Listener;
 use super::watch::{Seen, Watch};
 use super::{Guest, Streams, report};
 use crate::initramfs;
-use crate::job::{Command, Event, Order, Work};
+use crate::job::{Command, Event, Order, Program, Work};
 use crate::machine::{Channel, Machine};
 use crate::mark;
 use crate::outcome::End;
@@ -51,6 +51,22 @@ impl Resting {
         listener.heard.console.push(log.as_bytes());
         listener.tell(&wake().context("failed to read random numbers, and the time")?);
         Ok(Self { listener, mark })
+    }
+
+    /// Has the guest run a program, until that ends or the guest has its order. QEMU keeps the code that it translates
+    /// for that, and the run to come finds it there.
+    pub fn rehearse(&self, program: Program) {
+        self.listener.tell(&Command::Rehearse { program });
+    }
+
+    /// Waits until that has ended; false if it does not, in this time.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be waited for.
+    pub fn rehearsed(&mut self, timeout: Duration) -> Result<bool> {
+        let rehearsed = |heard: &Heard| heard.events.contains(&Event::Rehearsed);
+        Ok(self.listener.listen_until(rehearsed, timeout)?.is_none())
     }
 
     /// How it ended, if it has.

@@ -1,7 +1,7 @@
 //! `lab watch`: after each change, what the claims say of it.
 
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use nix::errno::Errno;
@@ -29,14 +29,10 @@ use crate::workshop::{Built, Target, Workshop};
 /// When the first build of the experiments fails, or the lab is asked to stop.
 pub fn watch(workshop: &Workshop<'_>, args: &Watch) -> Result<ExitCode> {
     let args = Run {
-        kernel: args.kernel.clone(),
-        guest: args.guest.clone(),
         claims: args.claims.clone(),
         details: args.details,
         warm: true,
-        may_skip: None,
-        json: None,
-        junit: None,
+        ..Run::all(args.kernel.clone(), args.guest.clone())
     };
     // From the beginning, so that no change is lost.
     let sources = Changes::watch(&workshop.layout.project)?;
@@ -162,15 +158,25 @@ impl Rounds {
         Ok(code)
     }
 
-    /// Restores a machine for the next round, while nobody waits for it.
+    /// Restores a machine for the next round, while nobody waits for it, and has it rehearse the claims. Where all are
+    /// judged, that would take as long as the round.
     pub(super) fn restore_another(&mut self, workshop: &Workshop<'_>) -> Result<()> {
         if let Some(needs) = self.needs.clone().filter(|needs| needs.why_cold.is_none()) {
             // Why it cannot be, the next round says.
             if let Start::Warm(warm) = self.restore(workshop, &needs)? {
+                if !self.args.claims.is_empty() {
+                    warm.rehearse(&self.args.claims);
+                }
                 self.waiting = Some(warm);
             }
         }
         Ok(())
+    }
+
+    /// Waits until the machine that waits has rehearsed; false if it does not come to an end of it, in this time.
+    pub(super) fn wait_for_rehearsal(&mut self, timeout: Duration) -> Result<bool> {
+        let waiting = self.waiting.as_mut();
+        waiting.map_or(Ok(false), |warm| warm.rehearsed(timeout))
     }
 
     /// Everything but the module.

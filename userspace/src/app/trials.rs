@@ -13,12 +13,14 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::experiment::{self, Experiment};
 use crate::fixture::Fixture;
+use crate::object::MemFile;
 use crate::record::Records;
 use crate::report::style::Style;
 use crate::report::terminal::{self, Detail};
 use crate::report::{explanation, json, junit};
 use crate::run::{self, Finding, Standing, Summary};
 use crate::surroundings::Surroundings;
+use crate::sys::PAGE_SIZE;
 
 /// One fixture for each node, in the order of the command line.
 pub(super) fn fixtures(
@@ -110,6 +112,17 @@ pub(super) fn observe(cli: &Cli, options: &Observe) -> Result<ExitCode, Failure>
     run::observe(&claims, &experiments, &fixtures, |record| {
         print(&record.to_line()?)
     })?;
+    Ok(ExitCode::AsExpected)
+}
+
+/// `mmapdemo rehearse`.
+pub(super) fn rehearse(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
+    let experiments = experiment::all();
+    let catalogue = catalogue(cli, &experiments)?;
+    let claims = select(cli, &catalogue, ids)?;
+    let stand_in = MemFile::new(PAGE_SIZE)?;
+    let fixture = Fixture::new(Device::new(stand_in.path()))?;
+    run::rehearse(&claims, &experiments, &fixture);
     Ok(ExitCode::AsExpected)
 }
 
