@@ -202,3 +202,16 @@ fn a_file_that_is_cut_off_never_has_all_claims() {
         }
     }
 }
+
+/// The tests in the guest run a sample of claims that takes none of this, and demand that none of them is skipped.
+#[test]
+fn claims_that_may_be_skipped_on_the_debug_kernel_are_there_and_no_part_of_a_sample() {
+    let exceptions = include_str!("../../qemu/debug-exceptions.toml");
+    let exceptions: toml::Table = toml::from_str(exceptions).unwrap();
+    let catalogue = catalogue();
+    for exception in exceptions["claim"].as_array().unwrap() {
+        let claim = catalogue.find(exception["name"].as_str().unwrap()).unwrap();
+        let traces = claim.needs.contains(&Need::Btf) || claim.needs.contains(&Need::Ftrace);
+        assert!(traces || claim.boot() != Boot::Main, "{}", claim.id);
+    }
+}
