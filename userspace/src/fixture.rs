@@ -2,11 +2,9 @@
 
 use std::rc::Rc;
 
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
-
 use crate::boot::Boot;
 use crate::claim::Setting;
+use crate::cpu;
 use crate::device::Device;
 use crate::disk::{self, Disk, LazyDisk};
 use crate::error::{Error, Result};
@@ -41,17 +39,13 @@ impl Fixture {
     ///
     /// If the kernel does not answer what every kernel answers.
     pub fn new(device: Device) -> Result<Self> {
-        let this = Pid::from_raw(0);
-        let allowed =
-            sched_getaffinity(this).map_err(Error::call("sched_getaffinity()", "self"))?;
-        let is_allowed = |cpu: &usize| allowed.is_set(*cpu).unwrap_or(false);
         let uname = nix::sys::utsname::uname().map_err(Error::call("uname()", "the kernel"))?;
         Ok(Self {
             strategy: Strategy::of(&device),
             device,
             boot: Boot::Main,
             records: Rc::default(),
-            cpus: (0..CpuSet::count()).filter(is_allowed).collect(),
+            cpus: cpu::allowed()?,
             release: uname.release().to_string_lossy().into_owned(),
             disk: Rc::new(LazyDisk::new(disk::SCRATCH)),
             cut_disk: Rc::new(LazyDisk::new(disk::CUT)),

@@ -31,6 +31,7 @@ pub mod catalogue;
 pub mod claim;
 pub mod cli;
 pub mod cost;
+pub mod cpu;
 pub mod device;
 pub mod disk;
 pub mod driver_functions;

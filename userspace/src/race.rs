@@ -3,9 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
-
+use crate::cpu;
 use crate::error::{Error, Result};
 use crate::fixture::Fixture;
 use crate::object::Request;
@@ -62,9 +60,9 @@ pub fn run(
             deadline,
             board: &board,
         };
-        let cpu = fixture.cpus.get(index % fixture.cpus.len().max(1)).copied();
+        let cpu = fixture.cpus.get(index % fixture.cpus.len().max(1));
         let race = || {
-            pin(cpu)
+            cpu.map_or(Ok(()), |cpu| cpu::pin(*cpu))
                 .and_then(|()| lane.meet())
                 .and_then(|_| body(&lane))
         };
@@ -86,14 +84,6 @@ pub fn run(
         }
     }
     Ok(Tally(board))
-}
-
-fn pin(cpu: Option<usize>) -> Result<()> {
-    let mut set = CpuSet::new();
-    let pinned = set
-        .set(cpu.unwrap_or(0))
-        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
-    pinned.map_err(Error::call("sched_setaffinity()", format!("CPU {cpu:?}")))
 }
 
 impl Lane<'_> {

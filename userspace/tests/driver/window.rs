@@ -152,3 +152,20 @@ fn a_child_sees_and_changes_the_same_pages() {
         assert_eq!(device.info().mappings, 2);
     });
 }
+
+#[test]
+fn children_that_end_take_nothing_along() {
+    /// More than anybody has references to the buffer.
+    const NR_CHILDREN: usize = 32;
+    on_every_node(|device| {
+        number_pages(device);
+        let mapping = map(&device.open(), device.whole()).expect("map");
+        for _ in 0..NR_CHILDREN {
+            let child = Process::fork("the child", || 0).expect("fork");
+            assert_eq!(child.wait(TURN).expect("wait"), End::Exited(0));
+        }
+        let last = mapping.load(device.len() - PAGE_SIZE).expect("load");
+        assert_eq!(usize::from(last), device.nr_pages());
+        assert_eq!(device.info().mappings, 1);
+    });
+}

@@ -4,10 +4,9 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::mman::ProtFlags;
-use nix::unistd::Pid;
 
+use crate::cpu;
 use crate::errand;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
@@ -51,7 +50,7 @@ struct Spinner {
 
 impl Spinner {
     fn spin(&self, cpu: usize) -> Result<()> {
-        let pinned = pin(cpu);
+        let pinned = cpu::pin(cpu);
         while !self.done.load(Ordering::Acquire) {
             self.turns.fetch_add(1, Ordering::Release);
             std::hint::spin_loop();
@@ -81,7 +80,7 @@ fn beside_a_thread(fixture: &Fixture) -> Result<Counts> {
     };
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| spinner.spin(*second));
-        let counts = pin(*first).and_then(|()| all_kinds(fixture, &spinner));
+        let counts = cpu::pin(*first).and_then(|()| all_kinds(fixture, &spinner));
         spinner.done.store(true, Ordering::Release);
         let spun = thread.join().map_err(|_| Error::Gone {
             who: "the spinning thread".to_owned(),
@@ -89,13 +88,6 @@ fn beside_a_thread(fixture: &Fixture) -> Result<Counts> {
         })?;
         spun.and(counts)
     })
-}
-
-fn pin(cpu: usize) -> Result<()> {
-    let mut set = CpuSet::new();
-    let this = Pid::from_raw(0);
-    let pinned = set.set(cpu).and_then(|()| sched_setaffinity(this, &set));
-    pinned.map_err(Error::call("sched_setaffinity()", format!("CPU {cpu}")))
 }
 
 fn all_kinds(fixture: &Fixture, spinner: &Spinner) -> Result<Counts> {
