@@ -16,8 +16,9 @@ use crate::stop::Stop;
 /// The feature of `mmapdemo` that its tests for the guest require.
 const VM_FEATURE: &str = "vm";
 
-/// The feature of those that take a kernel in which calls can be made to fail, too.
-const SANITIZERS_FEATURE: &str = "sanitizers";
+/// The modules of those tests that take a kernel which was built for them: in which calls can be made to fail, and which
+/// has tests of pinning.
+const OF_SANITIZERS: [&str; 2] = ["injected::", "gup::"];
 
 /// The guest's own programs.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct Programs {
 }
 
 /// A test program for the guest.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestProgram {
     /// The name of its source file, such as `driver`.
     pub name: String,
@@ -106,25 +107,21 @@ impl Programs {
 }
 
 impl TestProgram {
-    /// Builds the tests that need a guest with a kernel that has these `checks`, and asks each which tests it holds.
+    /// Builds the tests that need a guest, and asks each program which ones it holds that can be run on a kernel with
+    /// these `checks`.
     ///
     /// # Errors
     ///
     /// When they do not compile, are not static, or one holds no test.
     pub fn build_all(layout: &Layout, checks: Checks, stop: &Stop) -> Result<Vec<Self>> {
         let names = vm_tests(layout, stop)?;
-        let feature = if checks.injects_faults {
-            SANITIZERS_FEATURE
-        } else {
-            VM_FEATURE
-        };
         let mut args = vec![
             "test",
             "--no-run",
             "--package",
             "mmapdemo",
             "--features",
-            feature,
+            VM_FEATURE,
         ];
         for name in &names {
             args.extend(["--test", name]);
@@ -137,7 +134,10 @@ impl TestProgram {
                 continue;
             };
             require_static(&path)?;
-            let tests = list_tests(&path, stop)?;
+            let mut tests = list_tests(&path, stop)?;
+            if !checks.injects_faults {
+                tests.retain(|test| !OF_SANITIZERS.iter().any(|module| test.starts_with(module)));
+            }
             programs.push(Self {
                 name: artifact.target.name.clone(),
                 path,

@@ -249,9 +249,9 @@ impl<'a> Suite<'a> {
         let mut once: Option<Caught> = None;
         let (mut why, mut took) = ("one has noticed once".to_owned(), timeout);
         for _ in 0..ATTEMPTS {
-            let report = self.boot(name, module, witnesses, timeout)?;
-            took = longest(&report.timings);
-            let caught = match Caught::by(&report, &witnesses.tests) {
+            let (seen, longest) = self.look(name, module, witnesses, timeout)?;
+            took = longest;
+            let caught = match seen {
                 Ok(caught) => caught,
                 Err(end) => {
                     why = end;
@@ -270,6 +270,31 @@ impl<'a> Suite<'a> {
             }
         }
         Ok((Fate::Undecided(why), took))
+    }
+
+    /// Who notices something in a run, and how long the tests or the claims took in it.
+    fn look(
+        &self,
+        name: &str,
+        module: &KernelModule,
+        witnesses: &Witnesses,
+        timeout: Duration,
+    ) -> Result<(Result<Caught, String>, Duration)> {
+        let report = self.boot(name, module, witnesses, timeout)?;
+        let mut seen = Caught::by(&report, &witnesses.tests);
+        let tests = report.programs.last();
+        let were_asked = tests.is_some_and(|it| it.status.is_some() || !it.stdout.is_empty());
+        if let (Ok(caught), false) = (&mut seen, were_asked || witnesses.tests.is_empty()) {
+            // The guest ended while the claims were judged: the tests get one of their own.
+            let tests = Witnesses {
+                claims: Vec::new(),
+                ..witnesses.clone()
+            };
+            let report = self.boot(name, module, &tests, timeout)?;
+            let others = Caught::by(&report, &witnesses.tests).ok();
+            caught.tests = others.map_or_else(Vec::new, |others| others.tests);
+        }
+        Ok((seen, longest(&report.timings)))
     }
 
     /// Builds the module with the mistake, from a copy of its sources.
@@ -299,10 +324,11 @@ impl<'a> Suite<'a> {
 
     /// What runs these tests; nothing, if there are none.
     fn tests(&self, names: &[String]) -> Option<Program> {
-        let mut program = test::program(&self.test);
-        program.argv.push("--exact".into());
-        program.argv.extend(names.iter().map(Into::into));
-        (!names.is_empty()).then_some(program)
+        let test = TestProgram {
+            tests: names.to_vec(),
+            ..self.test.clone()
+        };
+        (!names.is_empty()).then(|| test::program(&test))
     }
 
     /// Runs the claims and the tests in one guest, with this module.

@@ -1,6 +1,10 @@
 //! `lab test`: the tests that need the guest, and the claims, on each kernel, counted.
 
+mod score;
+mod shares;
+
 use std::path::Path;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -11,16 +15,16 @@ use crate::cli::{AccelChoice, Extras, GuestArgs, Kernel, KernelArgs, Run, Test};
 use crate::exceptions::Exceptions;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
-use crate::initramfs::GuestFile;
-use crate::job::{Program, Work};
-use crate::libtest::Tally;
+use crate::job::Program;
 use crate::outcome::Outcome;
+use crate::parallel;
 use crate::plan::Plan;
 use crate::programs::{Programs, TestProgram};
 use crate::release::Wanted;
-use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::Workshop;
+use score::{Score, score, summarise};
+use shares::Share;
 
 /// How long one test program may take: many times what it needs.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -40,24 +44,6 @@ pub(super) const DRIVER: &str = "driver";
 
 /// Where the test programs are in the guest.
 const TESTS_DIR: &str = "/root/tests";
-
-/// What came of the tests on one kernel.
-#[derive(Debug, Default)]
-struct Score {
-    kernel: String,
-    passed: usize,
-    failed: usize,
-    /// Planned, and without a result.
-    missing: usize,
-    /// Why there could be no result at all: the archive does not offer the kernel.
-    unavailable: Option<String>,
-    /// Whether the guest itself came to a bad end.
-    broke: bool,
-    /// What came of the claims, if they were judged.
-    claims: Option<ExitCode>,
-    /// How many tests were left out, as this kernel is an exception to them.
-    excepted: usize,
-}
 
 /// A kernel, and what is different about it.
 struct Subject {
@@ -99,7 +85,7 @@ impl Subject {
         Ok(programs)
     }
 
-    /// What runs a test program, without those tests.
+    /// What runs the tests of a program.
     fn program(&self, test: &TestProgram) -> Program {
         let mut program = program(test);
         if self.checks.injects_faults {
@@ -108,25 +94,21 @@ impl Subject {
             let without = ("GLIBC_TUNABLES".into(), "glibc.pthread.rseq=0".into());
             program.env.push(without);
         }
-        for name in self.exceptions.tests(&test.name) {
-            program
-                .argv
-                .extend(["--exact".into(), "--skip".into(), name.into()]);
-        }
         program
+    }
+
+    /// In how many guests the tests run at the same time: in several, if this kernel makes them take long.
+    fn nr_guests(&self) -> usize {
+        if self.checks.slowdown() == 1 {
+            return 1;
+        }
+        thread::available_parallelism().map_or(1, usize::from)
     }
 
     /// The claims that may be skipped.
     fn may_skip(&self) -> Vec<String> {
         let everywhere = MAY_SKIP.iter().map(|&name| name.to_owned());
         everywhere.chain(self.exceptions.claims()).collect()
-    }
-}
-
-impl Score {
-    /// Whether the claims were judged, and not as expected.
-    fn claims_failed(&self) -> bool {
-        self.claims.is_some_and(|code| code != ExitCode::AsExpected)
     }
 }
 
@@ -161,19 +143,14 @@ pub fn test(workshop: &Workshop<'_>, args: &Test) -> Result<ExitCode> {
 ///
 /// If it was interrupted; whatever else keeps it from an answer counts, and the rest is still to be told.
 fn claims(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> Result<ExitCode> {
+    let guest = GuestArgs {
+        accel,
+        insmod_args: Vec::new(),
+        timeout: None,
+    };
     let args = Run {
-        kernel: subject.kernel.clone(),
-        guest: GuestArgs {
-            accel,
-            insmod_args: Vec::new(),
-            timeout: None,
-        },
-        claims: Vec::new(),
-        details: false,
-        warm: false,
         may_skip: Some(subject.may_skip()),
-        json: None,
-        junit: None,
+        ..Run::all(subject.kernel.clone(), guest)
     };
     counted(run::run(workshop, &args))
 }
@@ -189,7 +166,7 @@ fn counted(judged: Result<ExitCode>) -> Result<ExitCode> {
     }
 }
 
-/// Runs all test programs in one guest.
+/// Runs all test programs.
 fn on_kernel(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> Result<Score> {
     let (kernel, tests) = (&subject.kernel, subject.tests(workshop)?);
     let planned = tests.iter().map(|test| test.tests.len()).sum();
@@ -214,24 +191,30 @@ fn on_kernel(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> 
         }
         Ok(built) => built,
     };
-    let files = tests
-        .iter()
-        .map(|test| GuestFile::copy(&test.path, guest_path(test), 0o755));
-    let programs = tests.iter().map(|test| subject.program(test));
-    let plan = Plan {
-        accel,
-        timeout: Some(TIMEOUT * subject.checks.slowdown()),
-        ..Plan::new(&built, Work::Programs(programs.collect()))
+    let shares = shares::divide(&tests, subject.nr_guests());
+    let run = |share: &Share| {
+        let plan = Plan {
+            accel,
+            timeout: Some(TIMEOUT * subject.checks.slowdown()),
+            label: share.label(),
+            ..Plan::new(&built, share.work(subject))
+        };
+        let plan = plan.files(share.files()).extras(kit.as_ref(), extras)?;
+        plan.boot(workshop, Streams::outputs())
     };
-    let plan = plan.files(files).extras(kit.as_ref(), extras)?;
-    let report = plan.boot(workshop, Streams::outputs())?;
-    if report.outcome == Outcome::Interrupted {
-        return Err(Failure::Interrupted("running the tests in the guest".into()).into());
-    }
-    Ok(Score {
+    let reports = parallel::map(&shares, |_| 1, &workshop.stop, |share, _| run(share))?;
+    let mut sum = Score {
+        kernel: built.target.kernel.release.clone(),
         excepted: subject.exceptions.nr_tests(),
-        ..score(&built.target.kernel.release, &tests, &report)
-    })
+        ..Score::default()
+    };
+    for (share, report) in shares.iter().zip(reports) {
+        if report.outcome == Outcome::Interrupted {
+            return Err(Failure::Interrupted("running the tests in the guest".into()).into());
+        }
+        sum.add(&score(&sum.kernel, share, &report));
+    }
+    Ok(sum)
 }
 
 /// Where a test program is in the guest.
@@ -239,9 +222,10 @@ pub(super) fn guest_path(test: &TestProgram) -> std::path::PathBuf {
     Path::new(TESTS_DIR).join(&test.name)
 }
 
-/// What runs it there.
+/// What runs its tests there.
 pub(super) fn program(test: &TestProgram) -> Program {
-    Program {
+    let names = test.tests.iter().map(Into::into);
+    let mut program = Program {
         capture: true,
         env: vec![
             // Where assert_cmd looks for the program under test; at compile time it was on the host.
@@ -250,202 +234,15 @@ pub(super) fn program(test: &TestProgram) -> Program {
             ("RUST_TEST_THREADS".into(), "1".into()),
         ],
         ..Program::new([guest_path(test)])
-    }
-}
-
-/// Counts what the test programs said, and shows what is not good.
-fn score(release: &str, tests: &[TestProgram], report: &Report) -> Score {
-    let mut score = Score {
-        kernel: release.to_owned(),
-        ..Score::default()
     };
-    for (index, test) in tests.iter().enumerate() {
-        let program = report.programs.get(index);
-        let output = program
-            .map(|program| String::from_utf8_lossy(&program.stdout))
-            .unwrap_or_default();
-        let tally = Tally::of(&test.tests, &output);
-        println!(
-            "{release} {}: {} planned, {} passed, {} failed, {} without a result",
-            test.name,
-            test.tests.len(),
-            tally.passed.len(),
-            tally.failed.len(),
-            tally.missing.len()
-        );
-        if !tally.is_good() {
-            let errors = program
-                .map(|program| String::from_utf8_lossy(&program.stderr))
-                .unwrap_or_default();
-            println!("{output}{errors}");
-        }
-        let status = program.and_then(|program| program.status.as_ref());
-        if let Some(status) = status.filter(|status| !status.is_of_libtest()) {
-            println!("{release} {}: {status}", test.name);
-        }
-        for name in &tally.missing {
-            println!("{release} {}: no result for {name}", test.name);
-        }
-        for name in &tally.unplanned {
-            println!("{release} {}: {name} was not planned", test.name);
-        }
-        score.passed += tally.passed.len();
-        score.failed += tally.failed.len() + tally.unplanned.len();
-        score.missing += tally.missing.len();
-        // Results that are all good, of a program that says otherwise, are not.
-        let contradicted = tally.is_good() && status != Some(&ProgramStatus::Exited(0));
-        score.broke |= tally.passed.is_empty() || contradicted;
-    }
-    if report.outcome != Outcome::Completed {
-        println!("{}{release}: {}", report.last_words(), report.outcome);
-        score.broke = true;
-    }
-    score
-}
-
-/// Prints the table and the closing line, and decides the exit status.
-fn summarise(scores: &[Score]) -> ExitCode {
-    println!();
-    for score in scores {
-        let Score {
-            kernel,
-            passed,
-            failed,
-            missing,
-            unavailable,
-            broke,
-            claims: _,
-            excepted,
-        } = score;
-        match unavailable {
-            Some(why) => println!("{kernel}: UNAVAILABLE, {missing} tests not run: {why}"),
-            None if *broke => println!(
-                "{kernel}: {passed} passed, {failed} failed, {missing} missing, and the guest broke"
-            ),
-            None => println!("{kernel}: {passed} passed, {failed} failed, {missing} missing"),
-        }
-        if *excepted > 0 {
-            println!("{kernel}: {excepted} tests left out, see qemu/debug-exceptions.toml");
-        }
-        if score.claims_failed() {
-            println!("{kernel}: the claims are not as expected, or were not all judged");
-        }
-    }
-    let sum = |part: fn(&Score) -> usize| scores.iter().map(part).sum::<usize>();
-    let lost = sum(|score| {
-        if score.unavailable.is_some() {
-            0
-        } else {
-            score.missing
-        }
-    });
-    let broke = scores.iter().filter(|score| score.broke).count();
-    // What is lost has failed; what has no kernel was skipped.
-    let failed = sum(|score| score.failed + usize::from(score.claims_failed())) + lost + broke;
-    let skipped = sum(|score| {
-        if score.unavailable.is_some() {
-            score.missing
-        } else {
-            0
-        }
-    });
-    println!(
-        "{} passed, {failed} failed, {skipped} skipped",
-        sum(|score| score.passed)
-    );
-    if failed > 0 {
-        ExitCode::NotAsExpected
-    } else if scores.iter().all(|score| score.unavailable.is_some()) {
-        ExitCode::Skipped
-    } else {
-        ExitCode::AsExpected
-    }
+    program.argv.push("--exact".into());
+    program.argv.extend(names);
+    program
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::ProgramReport;
-
-    fn good() -> Score {
-        Score {
-            kernel: "7.3".into(),
-            passed: 5,
-            ..Score::default()
-        }
-    }
-
-    #[test]
-    fn only_results_count_as_passed() {
-        assert_eq!(summarise(&[good()]), ExitCode::AsExpected);
-        assert_eq!(
-            summarise(&[Score {
-                failed: 1,
-                ..good()
-            }]),
-            ExitCode::NotAsExpected
-        );
-        assert_eq!(
-            summarise(&[Score {
-                missing: 1,
-                ..good()
-            }]),
-            ExitCode::NotAsExpected
-        );
-        assert_eq!(
-            summarise(&[Score {
-                broke: true,
-                ..good()
-            }]),
-            ExitCode::NotAsExpected
-        );
-    }
-
-    #[test]
-    fn a_program_whose_tests_passed_and_that_ends_otherwise_is_a_failure() {
-        let test = TestProgram {
-            name: "driver".into(),
-            path: "driver".into(),
-            tests: vec!["a".into()],
-        };
-        let score_of = |status| {
-            let program = ProgramReport {
-                name: "driver".into(),
-                status,
-                stdout: b"test a ... ok\n".to_vec(),
-                stderr: Vec::new(),
-            };
-            let report = Report {
-                outcome: Outcome::Completed,
-                events: Vec::new(),
-                programs: vec![program],
-                console: String::new(),
-                ktap: String::new(),
-                qemu_stderr: String::new(),
-                timings: Vec::new(),
-            };
-            score("7.3", std::slice::from_ref(&test), &report)
-        };
-        assert!(!score_of(Some(ProgramStatus::Exited(0))).broke);
-        for status in [ProgramStatus::Exited(1), ProgramStatus::Signaled(11)] {
-            let score = score_of(Some(status));
-            assert!(score.broke && score.passed == 1);
-        }
-        assert!(score_of(None).broke);
-    }
-
-    #[test]
-    fn claims_that_are_not_as_expected_are_a_failure() {
-        for (claims, expected) in [
-            (ExitCode::AsExpected, ExitCode::AsExpected),
-            (ExitCode::NotAsExpected, ExitCode::NotAsExpected),
-            (ExitCode::Skipped, ExitCode::NotAsExpected),
-            (ExitCode::Panicked, ExitCode::NotAsExpected),
-        ] {
-            let claims = Some(claims);
-            assert_eq!(summarise(&[Score { claims, ..good() }]), expected);
-        }
-    }
 
     #[test]
     fn claims_that_broke_the_run_count_and_do_not_end_it() {
@@ -453,7 +250,7 @@ mod tests {
         assert_eq!(broke, ExitCode::LabBroke);
         let score = Score {
             claims: Some(broke),
-            ..good()
+            ..Score::default()
         };
         assert_eq!(summarise(&[score]), ExitCode::NotAsExpected);
         let stopped = Failure::Interrupted("running the experiments".into());
@@ -481,17 +278,5 @@ mod tests {
         let mut may_skip = MAY_SKIP;
         may_skip.sort_unstable();
         assert_eq!(others, may_skip);
-    }
-
-    #[test]
-    fn an_unavailable_kernel_is_never_passed() {
-        let gone = || Score {
-            missing: 5,
-            unavailable: Some("gone".into()),
-            ..Score::default()
-        };
-        assert_eq!(summarise(&[gone()]), ExitCode::Skipped);
-        assert_eq!(summarise(&[]), ExitCode::Skipped);
-        assert_eq!(summarise(&[good(), gone()]), ExitCode::AsExpected);
     }
 }

@@ -249,7 +249,6 @@ impl Device {
 
     /// Finds that the kernel log tells of no defect, and excuses the stacks that go with allocations which were made to
     /// fail.
-    #[cfg(feature = "sanitizers")]
     pub fn excuse_stacks(&self) {
         let mut defects = self.log.defects();
         defects.retain(|line| !line.contains("Call Trace"));

@@ -83,6 +83,11 @@ pub struct Injection {
     nth: File,
 }
 
+/// Whether this kernel can be told to fail.
+pub fn is_possible() -> bool {
+    Path::new(NTH).exists()
+}
+
 impl Injection {
     /// Tells the kernel what may fail.
     pub fn new() -> Self {

@@ -17,13 +17,10 @@ mod end;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
-#[cfg(feature = "sanitizers")]
 mod gup;
 #[cfg(test)]
-#[cfg(feature = "sanitizers")]
 mod injected;
 #[cfg(test)]
-#[cfg(feature = "sanitizers")]
 mod injection;
 #[cfg(test)]
 mod ioctl;

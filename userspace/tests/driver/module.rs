@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 use crate::fixture::{Device, MODULE, errno, map, on_every_node, run};
+use crate::injection;
 use crate::log::{self, KernelLog, NAME_TAKEN};
 use crate::memory;
 
@@ -217,7 +218,7 @@ fn the_kernel_has_found_no_fault_since_boot() {
     let lines = KernelLog::from_boot().lines();
     // Tests of a module that fails to load have the kernel show the stack of who asked; on a kernel in which allocations
     // are made to fail, so do some of these.
-    let without_memory = cfg!(feature = "sanitizers").then_some(log::NO_MEMORY);
+    let without_memory = injection::is_possible().then_some(log::NO_MEMORY);
     let asked = [NAME_TAKEN].into_iter().chain(without_memory);
     let asked = |line: &&String| asked.clone().any(|words| line.contains(words));
     let asked = lines.iter().filter(asked).count();
