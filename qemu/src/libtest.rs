@@ -72,6 +72,14 @@ pub fn parse(output: &str) -> BTreeMap<String, TestEnd> {
     output.lines().filter_map(end).collect()
 }
 
+/// The test that had begun, and not come to its end, when the output was cut off; a program that runs one test at a time
+/// writes its name first.
+#[must_use]
+pub fn unfinished(output: &str) -> Option<&str> {
+    let line = output.lines().next_back()?;
+    line.trim_end().strip_prefix("test ")?.strip_suffix(" ...")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +109,13 @@ mod tests {
         );
         assert_eq!(tally.missing, names(&["two"]));
         assert!(!tally.is_good());
+    }
+
+    #[test]
+    fn the_test_in_which_the_output_ends_is_known() {
+        assert_eq!(unfinished("test a ... ok\ntest b::c ... "), Some("b::c"));
+        assert_eq!(unfinished("test a ... ok\n"), None);
+        assert_eq!(unfinished(""), None);
     }
 
     #[test]

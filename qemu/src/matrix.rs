@@ -5,7 +5,7 @@ mod witnesses;
 pub use witnesses::Witnesses;
 
 use crate::ktap::{self, Verdict};
-use crate::libtest::Tally;
+use crate::libtest::{self, Tally};
 use crate::outcome::Outcome;
 use crate::patch::Patch;
 use crate::phase::Phase;
@@ -59,11 +59,15 @@ impl Caught {
         let end = end(&report.outcome)?;
         let mut tests = Vec::new();
         if let Some(program) = report.programs.last() {
-            let tally = Tally::of(planned, &String::from_utf8_lossy(&program.stdout));
+            let output = String::from_utf8_lossy(&program.stdout);
+            let tally = Tally::of(planned, &output);
             tests.extend(tally.failed);
-            // Of tests that were cut off nobody knows whether they would have noticed.
             if program.status.is_some() {
                 tests.extend(tally.missing);
+            } else if end.is_some() {
+                // It is in this one that the guest ended; of those that were to come nobody knows.
+                let last = libtest::unfinished(&output).map(str::to_owned);
+                tests.extend(last.filter(|test| planned.contains(test)));
             }
         }
         let results = ktap::parse(&report.ktap).results;
@@ -335,6 +339,9 @@ mod tests {
         assert_eq!(caught.claims, names(&["odd"]));
         let cut_off = Caught::by(&report(FAILED, None), &planned).unwrap();
         assert_eq!(cut_off.tests, names(&["bad"]));
+        let splat = Outcome::Splat { lines: Vec::new() };
+        let died = Caught::by(&report(splat, None), &planned).unwrap();
+        assert_eq!(died.tests, names(&["bad", "last"]));
     }
 
     #[test]
