@@ -219,6 +219,9 @@ fn remove(dir: &Path) -> Result<()> {
 mod tests {
     use anyhow::bail;
 
+    use std::fs::File;
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -272,10 +275,15 @@ mod tests {
     fn only_the_entries_that_were_used_last_are_left_when_there_are_too_many() {
         let tmp = tempfile::tempdir().unwrap();
         let progress = Progress::new(true);
-        let [first, second, third, other] = ["warm-a", "warm-b", "warm-c", "linux-d"].map(|name| {
+        // The kernel's clock for files advances in steps, which several uses may fall into.
+        let minutes = [("warm-a", 4), ("warm-b", 3), ("warm-c", 2), ("linux-d", 5)];
+        let [first, second, third, other] = minutes.map(|(name, minutes)| {
             let dir = tmp.path().join(name);
             make(&dir, "test", &progress, |_| Ok(())).unwrap();
-            drop(hold(&dir).unwrap());
+            let lock = tmp.path().join(format!("{name}{LOCK}"));
+            let lock = File::options().write(true).open(lock).unwrap();
+            let used = SystemTime::now() - Duration::from_secs(60 * minutes);
+            lock.set_modified(used).unwrap();
             dir
         });
         drop(hold(&first).unwrap());
