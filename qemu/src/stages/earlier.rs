@@ -9,15 +9,19 @@ use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::{Ending, Program, Work};
 use crate::kit::Kit;
+use crate::machine::Clock;
 use crate::outcome::Outcome;
+use crate::parallel;
 use crate::plan::Plan;
 use crate::report::{ProgramStatus, Report};
 use crate::session::Streams;
 use crate::workshop::{Built, Workshop};
 
-/// What the earlier boots left behind.
-#[derive(Debug, Default)]
+/// What an earlier boot left behind.
+#[derive(Debug)]
 pub(super) struct Earlier {
+    /// Which one it was.
+    pub(super) boot: &'static Boot,
     /// What was seen, one experiment a line.
     pub(super) records: Vec<u8>,
     /// The disks that a power cut left as they are.
@@ -25,23 +29,39 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// Runs `command` in `boot`, and keeps what it says that it saw.
+    /// Runs a command in each of `boots`, and keeps what it says that it saw. They know nothing of each other, and none of
+    /// them measures time by the host's clock: as many run at once as there are processors.
     ///
     /// # Errors
     ///
-    /// When the guest cannot be made or started, or does not come to the end that belongs to the boot with
+    /// When a guest cannot be made or started, or does not come to the end that belongs to its boot with
     /// all its evidence delivered.
-    pub(super) fn boot(
-        &mut self,
+    pub(super) fn boot_all(
+        boots: &[&'static Boot],
+        workshop: &Workshop<'_>,
+        built: &Built,
+        kit: Option<&Kit>,
+        (args, command): (&GuestArgs, impl Fn(&Boot) -> Vec<String> + Sync),
+    ) -> Result<Vec<Self>> {
+        // One that fails stops the others, and not who comes after them.
+        let workshop = &workshop.again()?;
+        // Where instructions are counted, they are executed one at a time, by one processor.
+        let weight = |boot: &&Boot| u64::from(boot.hardware.clock == Clock::Instructions);
+        parallel::map(boots, weight, &workshop.stop, |boot, _| {
+            Self::boot(boot, workshop, built, kit, (args, command(boot)))
+        })
+    }
+
+    fn boot(
         boot: &'static Boot,
         workshop: &Workshop<'_>,
         built: &Built,
         kit: Option<&Kit>,
-        (args, command): (&GuestArgs, &[&str]),
-    ) -> Result<()> {
+        (args, command): (&GuestArgs, Vec<String>),
+    ) -> Result<Self> {
         let program = Program {
             capture: true,
-            ..Program::new(command.iter().copied())
+            ..Program::new(command)
         };
         let plan = Plan {
             accel: args.accel,
@@ -49,14 +69,17 @@ impl Earlier {
             ..Plan::new(built, Work::Programs(vec![program]))
         };
         let plan = plan.in_boot(boot, kit)?.time(args.timeout());
-        let disks = plan.disks.clone();
+        let mut disks = plan.disks.clone();
+        if boot.ending != Ending::PowerCut {
+            disks.clear();
+        }
         let report = plan.boot(workshop, Streams::outputs())?;
         let records = records(boot, &report).inspect_err(|error| explain(error, &report))?;
-        self.records.extend_from_slice(records);
-        if boot.ending == Ending::PowerCut {
-            self.disks.extend(disks);
-        }
-        Ok(())
+        Ok(Self {
+            boot,
+            records: records.to_vec(),
+            disks,
+        })
     }
 }
 

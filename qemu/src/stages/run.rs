@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 
 use super::earlier::Earlier;
 use super::reports::Reports;
+use crate::boot::Boot;
 use crate::cli::{Demo, Extras, Run};
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
@@ -101,30 +102,33 @@ pub(super) fn judged(
         kit,
         start,
     } = parts;
-    let mut earlier = Earlier::default();
-    let checks = built.target.kernel.checks;
-    for boot in &required.boots {
-        if checks.accesses && boot.hardware.clock == Clock::Instructions {
-            let why = "the kernel's checks would be counted, too";
-            workshop
-                .progress
-                .note(&format!("  no boot {}: {why}", boot.what));
-            continue;
-        }
-        let mut command = vec!["mmapdemo", "observe", "--boot", boot.name];
-        command.extend(args.claims.iter().map(String::as_str));
-        let asked = (&args.guest, command.as_slice());
-        earlier.boot(boot, workshop, &built, kit.as_ref(), asked)?;
+    let (counted, boots): (Vec<_>, Vec<_>) = required.boots.iter().copied().partition(|boot| {
+        built.target.kernel.checks.accesses && boot.hardware.clock == Clock::Instructions
+    });
+    for boot in counted {
+        let why = "the kernel's checks would be counted, too";
+        let text = format!("  no boot {}: {why}", boot.what);
+        workshop.progress.note(&text);
     }
+    let command = |boot: &Boot| {
+        let observe = ["mmapdemo", "observe", "--boot", boot.name].map(str::to_owned);
+        observe.into_iter().chain(args.claims.clone()).collect()
+    };
+    let asked = (&args.guest, command);
+    let earlier = Earlier::boot_all(&boots, workshop, &built, kit.as_ref(), asked)?;
+    let records = earlier
+        .iter()
+        .flat_map(|it| it.records.clone())
+        .collect::<Vec<_>>();
     let plan = Plan {
         accel: args.guest.accel,
         insmod_args: &args.guest.insmod_args,
-        disks: earlier.disks,
+        disks: earlier.into_iter().flat_map(|it| it.disks).collect(),
         start,
         ..Plan::new(&built, work(args, &required, &reports))
     };
     let report = plan
-        .files([GuestFile::data(RECORDS, earlier.records)])
+        .files([GuestFile::data(RECORDS, records)])
         .extras(kit.as_ref(), required.extras)?
         .time(args.guest.timeout())
         .boot(workshop, streams)?;

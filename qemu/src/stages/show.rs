@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use super::earlier::Earlier;
 use super::reports::Destination;
+use crate::boot::Boot;
 use crate::cli::Show;
 use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
@@ -138,19 +139,23 @@ fn record(workshop: &Workshop<'_>, args: &Show) -> Result<String> {
         Ok((required, kit))
     };
     let (built, (required, kit)) = workshop.build_and(&args.kernel, set_up)?;
-    let mut earlier = Earlier::default();
+    let there = |boot: &Boot| {
+        let play = ["mmapdemo", "scenario", "--boot", boot.name];
+        play.iter()
+            .chain(&names)
+            .map(|&word| word.to_owned())
+            .collect()
+    };
+    let asked = (&args.guest, there);
+    let mut earlier = Earlier::boot_all(&required.boots, workshop, &built, kit.as_ref(), asked)?;
     let (mut files, mut command) = (
         Vec::new(),
         vec!["mmapdemo".to_owned(), "scenario".to_owned()],
     );
-    for boot in &required.boots {
-        let mut there = vec!["mmapdemo", "scenario", "--boot", boot.name];
-        there.extend(&names);
-        let asked = (&args.guest, there.as_slice());
-        earlier.boot(boot, workshop, &built, kit.as_ref(), asked)?;
-        let path = format!("/lab/scenarios-{}.json", boot.name);
+    for seen in &mut earlier {
+        let path = format!("/lab/scenarios-{}.json", seen.boot.name);
         command.extend(["--recorded".to_owned(), path.clone()]);
-        files.push(GuestFile::data(path, std::mem::take(&mut earlier.records)));
+        files.push(GuestFile::data(path, std::mem::take(&mut seen.records)));
     }
     command.extend(args.scenarios.iter().cloned());
     let program = Program {
@@ -160,7 +165,7 @@ fn record(workshop: &Workshop<'_>, args: &Show) -> Result<String> {
     let plan = Plan {
         accel: args.guest.accel,
         insmod_args: &args.guest.insmod_args,
-        disks: earlier.disks,
+        disks: earlier.into_iter().flat_map(|it| it.disks).collect(),
         ..Plan::new(&built, Work::Programs(vec![program]))
     };
     let plan = plan.files(files).extras(kit.as_ref(), required.extras)?;
