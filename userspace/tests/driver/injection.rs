@@ -112,6 +112,10 @@ impl Injection {
         mut call: impl FnMut() -> Result<T, Errno>,
         mut after: impl FnMut(Result<T, Errno>),
     ) -> Score {
+        // What the call needs of this program is in memory then, and cannot fail in the place of its own parts.
+        let said = call();
+        assert!(said.is_ok(), "{what}, with nothing failing: {said:?}");
+        after(said);
         let mut score = Score::default();
         for nth in 1..MOST {
             let log = KernelLog::from_now();
