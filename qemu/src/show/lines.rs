@@ -29,6 +29,10 @@ mod tests {
         assert_eq!(wrapped("present, read-only", 12), ["present,", "read-only"]);
         assert_eq!(wrapped("abcdefgh ij", 5), ["abcde", "fgh", "ij"]);
         assert_eq!(wrapped("", 5), [""]);
+        assert_eq!(
+            wrapped("\u{2514}\u{2500}\u{25b6} 0x1", 7),
+            ["\u{2514}\u{2500}\u{25b6} 0x1"]
+        );
         assert_eq!(wrapped("a\x1b[2Jb", 5), ["a[2Jb"]);
     }
 }
