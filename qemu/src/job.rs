@@ -5,8 +5,8 @@
 //!
 //! A guest whose initramfs has [`AWAIT_PATH`] is to be saved, and gets its order later: it says
 //! [`Event::Awaiting`], and goes on in each machine that is restored, where the host says
-//! [`Command::Wake`], then [`Command::Unpack`] with an archive of what a guest that boots would have found
-//! in its initramfs, the order among it.
+//! [`Command::Wake`], perhaps [`Command::Rehearse`], then [`Command::Unpack`] with an archive of what a guest
+//! that boots would have found in its initramfs, the order among it.
 
 use std::ffi::OsString;
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde::Deserialize;
 
 use crate::checks::Checks;
@@ -135,6 +135,7 @@ impl TestProgram {
             };
             require_static(&path)?;
             let mut tests = list_tests(&path, stop)?;
+            ensure!(!tests.is_empty(), "{} lists no test", path.display());
             if !checks.injects_faults {
                 tests.retain(|test| !OF_SANITIZERS.iter().any(|module| test.starts_with(module)));
             }

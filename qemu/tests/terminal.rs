@@ -9,9 +9,6 @@
 
 mod screen;
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
-
 use lab::exit_code::ExitCode;
 use screen::Screen;
 
@@ -71,7 +68,8 @@ fn a_person_can_leave_a_guest_that_does_not_listen() {
 
 #[test]
 fn gdb_has_the_keys_until_it_ends_and_then_the_lab_has_them() {
-    let endless = ["--quiet", "debug", "--sh", "sleep 86400", "--", "-nh"];
+    let script = "while echo on-$((1 + 1)); do sleep 1; done";
+    let endless = ["--quiet", "debug", "--sh", script, "--", "-nh"];
     let mut lab = lab(&[&endless[..], &["-ex", "set pagination off"]].concat());
     lab.see(GDB);
     lab.enter("break vm_mmap_pgoff");
@@ -82,7 +80,7 @@ fn gdb_has_the_keys_until_it_ends_and_then_the_lab_has_them() {
     lab.see("do_syscall_64");
     lab.enter("delete");
     lab.enter("continue");
-    lab.see("Continuing.");
+    lab.see("on-2");
     // For gdb, which stops the guest.
     lab.press(CTRL_C);
     lab.see("received signal SIGINT");
@@ -100,22 +98,20 @@ fn gdb_has_the_keys_until_it_ends_and_then_the_lab_has_them() {
 fn gdb_attaches_from_another_terminal_to_a_guest_with_a_shell() {
     let mut lab = lab(&["debug"]);
     let line = lab.see_like("gdb, in another terminal: [^\r]+");
-    let script = line.rsplit(": ").next().unwrap();
+    let script = line.trim_end().rsplit(": ").next().unwrap();
     lab.see(PROMPT);
-    let mut gdb = Command::new(script);
-    gdb.args(["-nh", "-batch", "-ex", "set pagination off"]);
+    let mut args = vec!["-nh", "-batch", "-ex", "set pagination off"];
     for command in ["break __do_fault", "continue", "backtrace", "detach"] {
-        gdb.args(["-ex", command]);
+        args.extend(["-ex", command]);
     }
-    let mut gdb = gdb.stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(gdb.stdout.take().unwrap()).lines();
-    let mut see =
-        |text: &str| said.find(|line| line.as_ref().is_ok_and(|line| line.contains(text)));
+    let mut gdb = Screen::start(script, &args, SIZE);
     // From there on the guest is held, and what is typed waits.
-    assert!(see("Breakpoint 1 at ").is_some());
+    gdb.see("Breakpoint 1 at ");
     lab.enter("mmapdemo --device /dev/mmapdemo-fault writer hello &");
-    assert!(see("Breakpoint 1, ").is_some() && see("handle_mm_fault").is_some());
-    assert!(gdb.wait().unwrap().success());
+    gdb.see("Breakpoint 1, ");
+    gdb.see("handle_mm_fault");
+    let (code, said) = gdb.end();
+    assert_eq!(code, 0, "{said}");
     lab.enter("echo went-on-$((1 + 1))");
     lab.see("went-on-2");
     lab.enter("exit");

@@ -54,12 +54,12 @@ fn wait_for_host(children: &Children, control: &mut Control) -> Result<()> {
 /// Runs a program that nobody listens to, until it ends or the host says something, and returns what the host says.
 fn rehearse(program: &Program, children: &Children, control: &mut Control) -> Result<Command> {
     let mut command = programs::command(program)?;
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("failed to rehearse {}", program.name()))?;
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(child) = command.spawn() else {
+        // What cannot be rehearsed may well be done.
+        return control.next();
+    };
     let next = match children.wait_for(programs::pid(&child)?, control)? {
         Wake::Ended(_) => {
             control.say(&Event::Rehearsed)?;

@@ -77,7 +77,7 @@ impl Resting {
     pub fn ended(&mut self) -> Result<Option<String>> {
         let ended = |_: &Heard| false;
         match self.listener.listen_until(ended, Duration::ZERO)? {
-            Some(mut end @ End::QemuExited { .. }) => {
+            Some(mut end @ (End::QemuExited { .. } | End::Dead)) => {
                 self.listener.close(&mut end)?;
                 Ok(Some(describe(&end, &self.listener.heard)))
             }

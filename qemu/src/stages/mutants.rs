@@ -13,8 +13,9 @@ use crate::command::HostCommand;
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::initramfs::GuestFile;
-use crate::job::{KTAP_PATH, MODULE_PATH, Program, Work};
+use crate::job::{Event, KTAP_PATH, MODULE_PATH, Program, Work};
 use crate::layout::Layout;
+use crate::libtest;
 use crate::matrix::{self, Caught, Fate, Tried, Witnesses};
 use crate::module::{Builder, KernelModule};
 use crate::outcome::Outcome;
@@ -282,17 +283,19 @@ impl<'a> Suite<'a> {
     ) -> Result<(Result<Caught, String>, Duration)> {
         let report = self.boot(name, module, witnesses, timeout)?;
         let mut seen = Caught::by(&report, &witnesses.tests);
-        let tests = report.programs.last();
-        let were_asked = tests.is_some_and(|it| it.status.is_some() || !it.stdout.is_empty());
-        if let (Ok(caught), false) = (&mut seen, were_asked || witnesses.tests.is_empty()) {
+        let begun = |program| report.events.contains(&Event::Started { program });
+        let unasked = !witnesses.claims.is_empty() && begun(0) && !begun(1);
+        if let (Ok(caught), true, false) = (&mut seen, unasked, witnesses.tests.is_empty()) {
             // The guest ended while the claims were judged: the tests get one of their own.
             let tests = Witnesses {
                 claims: Vec::new(),
                 ..witnesses.clone()
             };
-            let report = self.boot(name, module, &tests, timeout)?;
-            let others = Caught::by(&report, &witnesses.tests).ok();
-            caught.tests = others.map_or_else(Vec::new, |others| others.tests);
+            let report = self.boot(&format!("{name}-tests"), module, &tests, timeout)?;
+            if let Ok(others) = Caught::by(&report, &witnesses.tests) {
+                caught.tests = others.tests;
+                caught.tests.extend(ended_in(&report));
+            }
         }
         Ok((seen, longest(&report.timings)))
     }
@@ -360,6 +363,14 @@ impl<'a> Suite<'a> {
         }
         Ok(report)
     }
+}
+
+/// The test in which the guest ended, if it did in one.
+fn ended_in(report: &Report) -> Option<String> {
+    let program = report.programs.last()?;
+    let output = String::from_utf8_lossy(&program.stdout);
+    let test = libtest::unfinished(&output).map(str::to_owned);
+    test.filter(|_| program.status.is_none())
 }
 
 /// What judges these claims; nothing, if there are none.

@@ -102,7 +102,10 @@ impl Subject {
         if self.checks.slowdown() == 1 {
             return 1;
         }
-        thread::available_parallelism().map_or(1, usize::from)
+        // Each guest boots, and has memory of its own: more than two would not be worth it.
+        thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(2)
     }
 
     /// The claims that may be skipped.
@@ -170,6 +173,7 @@ fn counted(judged: Result<ExitCode>) -> Result<ExitCode> {
 fn on_kernel(workshop: &Workshop<'_>, subject: &Subject, accel: AccelChoice) -> Result<Score> {
     let (kernel, tests) = (&subject.kernel, subject.tests(workshop)?);
     let planned = tests.iter().map(|test| test.tests.len()).sum();
+    ensure!(planned > 0, "there is no test to run on {}", kernel.kernel);
     let extras = Extras {
         disk: true,
         tools: true,

@@ -68,7 +68,11 @@ pub(super) fn score(release: &str, share: &Share, report: &Report) -> Score {
             println!("{release} {}: {status}", test.name);
         }
         for name in &tally.missing {
-            println!("{release} {}: no result for {name}", test.name);
+            println!(
+                "{release} {}{}: no result for {name}",
+                test.name,
+                share.place()
+            );
         }
         for name in &tally.unplanned {
             println!("{release} {}: {name} was not planned", test.name);
