@@ -19,6 +19,7 @@ use crate::initramfs::{self, GuestFile};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::{self, Package, hex};
+use crate::packages::Packages;
 use crate::parallel;
 use crate::prepare;
 use crate::progress::Progress;
@@ -227,12 +228,7 @@ impl Kit {
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
-        // To the end: another run would take the packages for left behind, and remove them.
-        let _lock = Lock::take(
-            &layout.cache.join("apt.lock"),
-            "download packages",
-            progress,
-        )?;
+        let packages = Packages::hold(layout, progress)?;
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
@@ -246,7 +242,7 @@ impl Kit {
             stage.done();
             Ok(())
         })?;
-        prepare::remove_packages(layout, &resolution.packages)?;
+        packages.remove(&resolution.packages)?;
         prepare::save(&resolution, &layout.resolution(contents.name))?;
         Self::hold(dir)
     }

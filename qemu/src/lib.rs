@@ -58,6 +58,7 @@ pub mod outcome;
 pub mod output;
 pub mod own_kernel;
 pub mod package;
+pub mod packages;
 pub mod parallel;
 pub mod patch;
 pub mod phase;

@@ -16,8 +16,8 @@ use crate::host;
 use crate::kernel;
 use crate::kit;
 use crate::layout::Layout;
-use crate::lock::Lock;
 use crate::package::{self, Package};
+use crate::packages::Packages;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::release::{self, Release, Wanted};
@@ -158,6 +158,7 @@ pub fn prepare(
             return Ok(prepared);
         }
     }
+    let packages = Packages::hold(layout, progress)?;
     let resolution = fetch(known, Part::Both, layout, request, progress, stop)?;
     if !resolution.release.is_tested() {
         progress.note(&format!(
@@ -168,6 +169,7 @@ pub fn prepare(
     }
     let prepared = resolution.entries(layout);
     let (sysroot, kernel) = (&prepared.sysroot, &prepared.kernel);
+    let mut held = Some(packages);
     cache::make(&kernel.dir, "prepare the kernel tree", progress, |tree| {
         let toolchain = || sysroot.make(layout, &resolution.toolchain, progress, stop);
         let sources = || {
@@ -177,10 +179,14 @@ pub fn prepare(
             Ok(())
         };
         parallel::all(&[&toolchain, &sources], stop)?;
+        // Another run may have them: the compiler takes long.
+        held = None;
         kernel.compile(tree, sysroot, progress, stop)
     })?;
+    let packages = held.map_or_else(|| Packages::hold(layout, progress), Ok)?;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
-    remove_packages(layout, &resolution.toolchain)?;
+    packages.remove(&resolution.toolchain)?;
+    drop(packages);
     // Not before: a choice that cannot be prepared must not replace one that could.
     save(&resolution, &layout.resolution(request.wanted.name()))?;
     clean(layout, KEEP)?;
@@ -210,13 +216,8 @@ pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
         .collect();
     let removed = cache::prune(&layout.cache, &kept, age)?;
     // Somebody who downloads needs what nobody refers to yet.
-    if let Some(_lock) = Lock::take_if_free(&layout.cache.join("apt.lock"))? {
-        let files: Vec<&str> = known
-            .iter()
-            .flat_map(|resolution| &resolution.kernel)
-            .map(|package| package.file.as_str())
-            .collect();
-        remove_other_packages(&layout.packages(), &files)?;
+    if let Some(packages) = Packages::hold_if_free(layout)? {
+        packages.remove_all_but(known.iter().flat_map(|resolution| &resolution.kernel))?;
     }
     Ok(removed)
 }
@@ -240,10 +241,11 @@ pub fn toolchain(
             return Ok(sysroot);
         }
     }
+    let packages = Packages::hold(layout, progress)?;
     let resolution = fetch(known, Part::Toolchain, layout, request, progress, stop)?;
     let sysroot = resolution.entries(layout).sysroot;
     sysroot.make(layout, &resolution.toolchain, progress, stop)?;
-    remove_packages(layout, &resolution.toolchain)?;
+    packages.remove(&resolution.toolchain)?;
     save(&resolution, &layout.resolution(request.wanted.name()))?;
     Ok(sysroot)
 }
@@ -289,9 +291,7 @@ enum Part {
     Toolchain,
 }
 
-/// Resolves the packages, unless `known`, and downloads those that are needed.
-///
-/// One run of the lab at a time: apt's lists and the packages are shared.
+/// Resolves the packages, unless `known`, and downloads those that are needed. Whoever calls it holds [`Packages`].
 fn fetch(
     known: Option<Resolution>,
     part: Part,
@@ -300,8 +300,6 @@ fn fetch(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Resolution> {
-    let lock = layout.cache.join("apt.lock");
-    let _lock = Lock::take(&lock, "download packages", progress)?;
     // Another run may have resolved it while this one waited.
     let known =
         known.or_else(|| Resolution::load(layout, request.wanted).filter(|_| !request.update));
@@ -363,35 +361,4 @@ fn download(
     package::fetch(&apt, &needed, &packages, progress, stop)?;
     // The lists are large, and old by the time they are needed again.
     apt::forget(&layout.apt())
-}
-
-/// Removes the packages in `dir` whose file names are not among `kept`.
-fn remove_other_packages(dir: &Path, kept: &[&str]) -> Result<()> {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return Ok(());
-    };
-    for entry in entries {
-        let entry = entry.with_context(|| format!("failed to read {}", dir.display()))?;
-        if !kept.iter().any(|file| entry.file_name() == *file) {
-            let path = entry.path();
-            fs::remove_file(&path)
-                .with_context(|| format!("failed to remove {}", path.display()))?;
-        }
-    }
-    Ok(())
-}
-
-/// The toolchain's packages are not needed once it is unpacked; the kernel's are kept, since its source
-/// package holds more than was unpacked.
-pub(crate) fn remove_packages(layout: &Layout, packages: &[Package]) -> Result<()> {
-    for package in packages {
-        let path = layout.packages().join(&package.file);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("failed to remove {}", path.display()));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
