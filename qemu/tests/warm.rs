@@ -325,13 +325,25 @@ fn processes_after(claims: &[&str], in_peace: bool) -> (Outcome, u32) {
 #[test]
 fn a_machine_that_waits_rehearses_and_then_does_what_it_is_told() {
     let _alone = alone();
-    let claims = ["private-is-snapshot", "shared-fork-inherits"];
+    let claims = [
+        "private-first-write-copies-page",
+        "private-initial-content-readable-by-all",
+        "private-is-snapshot",
+        "private-no-copy-at-mmap",
+        "private-writes-invisible-to-others",
+        "shared-fork-inherits",
+        "shared-many-processes-map-at-once",
+        "shared-same-physical-page",
+        "shared-user-store-visible-to-kernel",
+        "shared-writes-visible-across-processes",
+    ];
     let (outcome, usual) = processes_after(&[], true);
     assert_eq!(outcome, Outcome::Completed);
     let (outcome, rehearsed) = processes_after(&claims, true);
     assert_eq!(outcome, Outcome::Completed);
-    // The program, and for each claim another process at least.
-    assert!(rehearsed > usual + 2, "{usual}, {rehearsed}");
+    // Nearly each claim takes two processes; the kernel's own, which come and go as they like, are fewer.
+    let few = u32::try_from(claims.len()).unwrap();
+    assert!(rehearsed > usual + few, "{usual}, {rehearsed}");
     // It is told more before it has come to an end.
     let (outcome, _) = processes_after(&claims, false);
     assert_eq!(outcome, Outcome::Completed);
