@@ -101,7 +101,7 @@ pub struct BasePrograms<'a> {
     /// Busybox, static.
     pub busybox: &'a Path,
     /// The experiments, static.
-    pub mmapdemo: Option<&'a Path>,
+    pub experiments: &'a [GuestFile],
 }
 
 /// Writes the archive that all runs have in common to `to`.
@@ -125,8 +125,8 @@ pub fn write_base(programs: &BasePrograms<'_>, to: &Path) -> Result<()> {
     for applet in applets(programs.busybox)? {
         archive.symlink(&format!("bin/{applet}"), "busybox")?;
     }
-    if let Some(mmapdemo) = programs.mmapdemo {
-        archive.file(&GuestFile::copy(mmapdemo, "/bin/mmapdemo", 0o755))?;
+    for experiment in programs.experiments {
+        archive.file(experiment)?;
     }
     for (path, text) in TEXTS {
         archive.file(&GuestFile::data(path, text))?;

@@ -39,6 +39,8 @@ pub const KTAP_PORT: &str = "lab.ktap";
 pub const PORTS_DIR: &str = "/dev/virtio-ports";
 /// Where a program in the guest finds [`KTAP_PORT`].
 pub const KTAP_PATH: &str = "/dev/virtio-ports/lab.ktap";
+/// Where the experiments find the program that their actors run: in the environment variable `MMAPDEMO_ACTOR`.
+pub const ACTOR: &str = "/bin/mmapdemo-actor";
 
 /// A job, and what the host and `init` need beside it to do it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,8 @@ use crate::checks::Checks;
 use crate::command::{HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
+use crate::initramfs::GuestFile;
+use crate::job;
 use crate::layout::Layout;
 use crate::stop::Stop;
 
@@ -20,6 +22,23 @@ const VM_FEATURE: &str = "vm";
 /// has tests of pinning.
 const OF_SANITIZERS: [&str; 2] = ["injected::", "gup::"];
 
+/// The names of the experiments, and of the processes that they are about.
+const MMAPDEMO: &str = "mmapdemo";
+const ACTOR: &str = "mmapdemo-actor";
+
+/// How they are built: from both packages, since what is selected decides which features of dependencies are built.
+const BUILD: [&str; 9] = [
+    "build",
+    "--package",
+    "mmapdemo",
+    "--package",
+    "lab",
+    "--bin",
+    MMAPDEMO,
+    "--bin",
+    ACTOR,
+];
+
 /// The guest's own programs.
 #[derive(Clone, Debug)]
 pub struct Programs {
@@ -27,6 +46,8 @@ pub struct Programs {
     pub init: PathBuf,
     /// The experiments.
     pub mmapdemo: PathBuf,
+    /// The processes that they are about.
+    pub actor: PathBuf,
 }
 
 /// A test program for the guest.
@@ -67,42 +88,40 @@ struct MetadataPackage {
 }
 
 impl Programs {
-    /// Builds `init` and `mmapdemo`.
+    /// Builds `init` and the experiments.
     ///
     /// # Errors
     ///
     /// When they do not compile, or turn out not to be static.
     pub fn build(layout: &Layout, stop: &Stop) -> Result<Self> {
-        let args = [
-            "build",
-            "--package",
-            "mmapdemo",
-            "--package",
-            "lab",
-            "--bin",
-            "mmapdemo",
-            "--bin",
-            "init",
-        ];
+        let args = [&BUILD[..], &["--bin", "init"]].concat();
         let artifacts = cargo(layout, "build the guest's programs", &args, stop)?;
         Ok(Self {
             init: program(&artifacts, "init")?,
-            mmapdemo: program(&artifacts, "mmapdemo")?,
+            mmapdemo: program(&artifacts, MMAPDEMO)?,
+            actor: program(&artifacts, ACTOR)?,
         })
     }
 
-    /// Builds `mmapdemo` again, and keeps `init`: that goes with the lab that runs.
+    /// Builds the experiments again, and keeps `init`: that goes with the lab that runs.
     ///
     /// # Errors
     ///
     /// As [`Self::build`].
     pub fn build_experiments(&mut self, layout: &Layout, stop: &Stop) -> Result<()> {
-        // Of both packages, as above: what is selected decides which features of dependencies are built.
-        let packages = ["--package", "mmapdemo", "--package", "lab"];
-        let args = [&["build"][..], &packages, &["--bin", "mmapdemo"]].concat();
-        let artifacts = cargo(layout, "build the experiments", &args, stop)?;
-        self.mmapdemo = program(&artifacts, "mmapdemo")?;
+        let artifacts = cargo(layout, "build the experiments", &BUILD, stop)?;
+        self.mmapdemo = program(&artifacts, MMAPDEMO)?;
+        self.actor = program(&artifacts, ACTOR)?;
         Ok(())
+    }
+
+    /// Where the guest has the experiments.
+    #[must_use]
+    pub fn experiments(&self) -> [GuestFile; 2] {
+        [
+            GuestFile::copy(&self.mmapdemo, "/bin/mmapdemo", 0o755),
+            GuestFile::copy(&self.actor, job::ACTOR, 0o755),
+        ]
     }
 }
 

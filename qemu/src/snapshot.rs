@@ -18,6 +18,7 @@ use crate::machine::{Birth, Machine};
 use crate::package::hex;
 use crate::phase::Deadlines;
 use crate::prepare;
+use crate::programs::Programs;
 use crate::progress::Progress;
 use crate::session::{self, Resting};
 use crate::sparse;
@@ -48,10 +49,8 @@ pub struct Ingredients<'a> {
     pub release: &'a str,
     /// Names what the kernel was made of.
     pub kernel_key: &'a str,
-    /// PID 1.
-    pub init: &'a Path,
-    /// The experiments.
-    pub mmapdemo: &'a Path,
+    /// PID 1 and the experiments.
+    pub programs: &'a Programs,
     /// Archives that come behind the base, of which the cache has one for each content.
     pub archives: &'a [PathBuf],
 }
@@ -182,7 +181,12 @@ fn key(ingredients: &Ingredients<'_>) -> Result<String> {
     }
     add(ingredients.kernel_key.as_bytes());
     add(initramfs::fixed_part().as_bytes());
-    for program in [ingredients.init, ingredients.mmapdemo] {
+    let Programs {
+        init,
+        mmapdemo,
+        actor,
+    } = ingredients.programs;
+    for program in [init, mmapdemo, actor] {
         add(&digest(program)?);
     }
     for archive in ingredients.archives {
@@ -230,30 +234,32 @@ mod tests {
         machine: Machine,
         archives: Vec<PathBuf>,
         kernel: String,
-        init: PathBuf,
-        mmapdemo: PathBuf,
+        programs: Programs,
     }
 
     fn key_with(change: impl FnOnce(&mut Kitchen)) -> String {
         let dir = tempfile::tempdir().unwrap();
-        let [init, mmapdemo] = ["init", "mmapdemo"].map(|name| dir.path().join(name));
-        for program in [&init, &mmapdemo] {
+        let [init, mmapdemo, actor] =
+            ["init", "mmapdemo", "actor"].map(|name| dir.path().join(name));
+        for program in [&init, &mmapdemo, &actor] {
             fs::write(program, "program").unwrap();
         }
         let mut kitchen = Kitchen {
             machine: machine(),
             archives: Vec::new(),
             kernel: "kernel".into(),
-            init,
-            mmapdemo,
+            programs: Programs {
+                init,
+                mmapdemo,
+                actor,
+            },
         };
         change(&mut kitchen);
         key(&Ingredients {
             machine: &kitchen.machine,
             release: "7.3.4",
             kernel_key: &kitchen.kernel,
-            init: &kitchen.init,
-            mmapdemo: &kitchen.mmapdemo,
+            programs: &kitchen.programs,
             archives: &kitchen.archives,
         })
         .unwrap()
@@ -273,8 +279,9 @@ mod tests {
             key_with(|it| it.machine.accel = Accel::Kvm),
             key_with(|it| it.archives.push("/kit-1/tools.cpio".into())),
             key_with(|it| it.kernel.push_str(" built again")),
-            key_with(|it| fs::write(&it.init, "other").unwrap()),
-            key_with(|it| fs::write(&it.mmapdemo, "other").unwrap()),
+            key_with(|it| fs::write(&it.programs.init, "other").unwrap()),
+            key_with(|it| fs::write(&it.programs.mmapdemo, "other").unwrap()),
+            key_with(|it| fs::write(&it.programs.actor, "other").unwrap()),
         ];
         let nr_keys = keys.len();
         keys.sort();

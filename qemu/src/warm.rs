@@ -69,8 +69,7 @@ impl Start {
             machine: &machine,
             release: &target.kernel.release,
             kernel_key: &target.kernel.key,
-            init: &programs.init,
-            mmapdemo: &programs.mmapdemo,
+            programs,
             archives: &archives,
         };
         let layout = &workshop.layout;

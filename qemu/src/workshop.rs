@@ -342,7 +342,7 @@ impl<'a> Workshop<'a> {
         let programs = BasePrograms {
             init: &programs.init,
             busybox: &busybox,
-            mmapdemo: Some(&programs.mmapdemo),
+            experiments: &programs.experiments(),
         };
         initramfs::write_base(&programs, &path)?;
         Ok(path)

@@ -101,8 +101,7 @@ fn snapshot() -> PathBuf {
         machine: &machine,
         release: &built.target.kernel.release,
         kernel_key: &built.target.kernel.key,
-        init: &built.programs.init,
-        mmapdemo: &built.programs.mmapdemo,
+        programs: &built.programs,
         archives: &[],
     };
     let snapshot = Snapshot::of(&workshop.layout, &ingredients).unwrap();

@@ -1,5 +1,6 @@
 //! Actor: another process that opens, maps, loads and stores when it is asked to, one turn at a time.
 
+use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::evidence::CallEnd;
+use crate::exit_code::ExitCode;
 use crate::faults;
 use crate::object::Request;
 use crate::process::{self, End, Process};
@@ -20,6 +22,12 @@ use crate::turn::Link;
 
 /// The only argument of this program when it is to be one.
 const ROLE: &str = "actor";
+
+/// The environment variable with the path of a program that is an actor and nothing else, built from the same sources.
+///
+/// Half of what it takes to start this program is to put addresses into its tables, none of which an actor needs; and
+/// the experiments start hundreds of them. But cargo can build this program without that one, or keep an old one.
+const PROGRAM: &str = "MMAPDEMO_ACTOR";
 
 /// What an actor can be asked to do with its current mapping.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -81,13 +89,14 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// Starts an unrelated process: `execve(2)` of this program, nothing mapped, nothing inherited.
+    /// Starts an unrelated process: by `execve(2)`, nothing mapped, nothing inherited.
     ///
     /// # Errors
     ///
     /// If it cannot be started.
     pub fn start(name: &str) -> Result<Self> {
-        let (process, hear, say) = process::start(name, &[ROLE], Stdio::inherit())?;
+        let program = env::var_os(PROGRAM).unwrap_or_else(|| process::THIS_PROGRAM.into());
+        let (process, hear, say) = process::start(name, &program, &[ROLE], Stdio::inherit())?;
         Ok(Self {
             link: Link::new(name, hear, say),
             process,
@@ -312,15 +321,22 @@ pub struct Watch {
 /// experiments start hundreds of actors.
 #[must_use]
 pub fn is_one() -> bool {
-    std::env::args_os().skip(1).eq([ROLE])
+    env::args_os().skip(1).eq([ROLE])
 }
 
 /// Takes orders on standard input until it ends: the whole life of a started actor.
-///
-/// # Errors
-///
-/// If an order cannot be understood.
-pub fn serve() -> Result<()> {
+#[must_use]
+pub fn live() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::AsExpected,
+        Err(error) => {
+            eprintln!("mmapdemo: {error}");
+            ExitCode::LabBroke
+        }
+    }
+}
+
+fn serve() -> Result<()> {
     let clone = |fd: io::Result<OwnedFd>, name| fd.map_err(Error::file("duplicate", name));
     let hear = clone(io::stdin().as_fd().try_clone_to_owned(), "standard input")?;
     let say = clone(io::stdout().as_fd().try_clone_to_owned(), "standard output")?;

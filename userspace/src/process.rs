@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -46,15 +47,23 @@ impl From<End> for Value {
     }
 }
 
-/// This program, started anew by `execve(2)`, so that nothing is mapped or inherited.
+/// The path of this program, whatever its name is; see `proc_pid_exe(5)`.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
+/// A program, started anew by `execve(2)`, so that nothing is mapped or inherited.
 ///
 /// Returns what it prints and where it reads.
 ///
 /// # Errors
 ///
 /// If it cannot be started.
-pub fn start(name: &str, args: &[&str], stderr: Stdio) -> Result<(Process, OwnedFd, OwnedFd)> {
-    let program = "/proc/self/exe";
+pub fn start(
+    name: &str,
+    program: impl AsRef<Path>,
+    args: &[&str],
+    stderr: Stdio,
+) -> Result<(Process, OwnedFd, OwnedFd)> {
+    let program = program.as_ref();
     let mut command = Command::new(program);
     command
         .args(args)

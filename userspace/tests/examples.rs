@@ -90,3 +90,18 @@ fn a_writer_and_a_reader_meet_in_a_file() {
     let told = told(&["writer-reader"]);
     assert!(told.contains("the reader prints: first words"), "{told}");
 }
+
+#[test]
+fn actors_run_the_program_that_was_built_for_them_where_there_is_one() {
+    let with = |actor| {
+        let mut command = example(&["publish"]);
+        command.env("MMAPDEMO_ACTOR", actor);
+        command.assert()
+    };
+    with(cargo_bin("mmapdemo-actor"))
+        .success()
+        .stdout(contains("seen "));
+    with("/no-such-actor".into())
+        .code(70)
+        .stderr(contains("/no-such-actor"));
+}

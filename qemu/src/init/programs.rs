@@ -10,7 +10,7 @@ use rustix::process::Pid;
 
 use super::children::{Children, Wake};
 use super::ports::{Control, Ports};
-use crate::job::{Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
+use crate::job::{self, Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
 use crate::mark;
 
 /// Runs all of them, whatever becomes of each.
@@ -117,7 +117,8 @@ pub(super) fn environment(command: &mut Command) {
     command
         .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
         .env("HOME", "/root")
-        .env("USER", "root");
+        .env("USER", "root")
+        .env("MMAPDEMO_ACTOR", job::ACTOR);
 }
 
 /// The ports that programs write to. They stay open here, so that no program finds the other's busy.

@@ -41,7 +41,7 @@ fn base(dir: &Path) -> PathBuf {
         &BasePrograms {
             init: &init,
             busybox: &busybox(),
-            mmapdemo: None,
+            experiments: &[],
         },
         &to,
     )
@@ -125,7 +125,7 @@ fn busybox_that_is_none_is_named() {
     let programs = BasePrograms {
         init: &init,
         busybox: Path::new("/bin/false"),
-        mmapdemo: None,
+        experiments: &[],
     };
     let error = format!("{:#}", write_base(&programs, &to).unwrap_err());
     assert!(error.contains("the applets of /bin/false"), "{error}");

@@ -9,7 +9,7 @@ use super::{Example, Story};
 use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::object::{MemFile, Request};
-use crate::process::{self, End, Process};
+use crate::process::{self, End, Process, THIS_PROGRAM};
 use crate::sys::PAGE_SIZE;
 use crate::turn::TURN;
 
@@ -24,7 +24,7 @@ pub(super) const EXAMPLE: Example = Example {
 fn program(file: &MemFile, args: &[&str]) -> Result<(Process, OwnedFd)> {
     let path = file.path().display().to_string();
     let args = [args, &["--timeout", "5", "--file", &path]].concat();
-    let (process, out, _) = process::start("a program", &args, Stdio::null())?;
+    let (process, out, _) = process::start("a program", THIS_PROGRAM, &args, Stdio::null())?;
     Ok((process, out))
 }
 

@@ -11,7 +11,7 @@ use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::Request;
-use crate::process::{Process, start};
+use crate::process::{Process, THIS_PROGRAM, start};
 use crate::sys::PAGE_SIZE;
 use crate::turn::TURN;
 
@@ -85,7 +85,7 @@ impl Program {
     fn start(subcommand: &str, args: &[&str]) -> Result<Self> {
         let args: Vec<_> = [subcommand].iter().chain(args).copied().collect();
         // What they say about themselves on standard error is for people.
-        let (process, out, _) = start(subcommand, &args, Stdio::null())?;
+        let (process, out, _) = start(subcommand, THIS_PROGRAM, &args, Stdio::null())?;
         Ok(Self { process, out })
     }
 
