@@ -16,6 +16,7 @@ use crate::package::{Package, hex};
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::sysroot::Sysroot;
 
 /// Where a tree is mounted inside the sysroot. The paths are baked into what is compiled.
@@ -187,12 +188,12 @@ impl CachedKernel {
         into: &Path,
         release: &Release,
         packages: &[Package],
-        layout: &Layout,
+        store: &Store,
         stop: &Stop,
     ) -> Result<()> {
         match self.recipe {
-            Recipe::Stock => kernel::unpack(into, release, packages, layout, stop),
-            Recipe::Debug => debug_kernel::unpack(into, release, packages, layout, stop),
+            Recipe::Stock => kernel::unpack(into, release, packages, store, stop),
+            Recipe::Debug => debug_kernel::unpack(into, release, packages, store, stop),
         }
     }
 

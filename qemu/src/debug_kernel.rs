@@ -16,11 +16,11 @@ use crate::command::HostCommand;
 use crate::compiler::Compiler;
 use crate::config::Config;
 use crate::kernel::{make_dirs, read_config};
-use crate::layout::Layout;
 use crate::package::{self, Package};
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::sysroot::Sysroot;
 
 /// The options that are asked for.
@@ -138,13 +138,12 @@ pub fn unpack(
     into: &Path,
     release: &Release,
     packages: &[Package],
-    layout: &Layout,
+    store: &Store,
     stop: &Stop,
 ) -> Result<()> {
     let [src, _, scratch] = make_dirs(into)?;
     let source = package::named(packages, &release.source())?;
-    let from = layout.packages();
-    source.unpack_source((&from, &scratch), &src, &SOURCES, stop)?;
+    source.unpack_source((store.dir(), &scratch), &src, &SOURCES, stop)?;
     fs::remove_dir_all(&scratch).with_context(|| format!("failed to remove {}", scratch.display()))
 }
 

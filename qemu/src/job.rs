@@ -39,7 +39,7 @@ pub const KTAP_PORT: &str = "lab.ktap";
 pub const PORTS_DIR: &str = "/dev/virtio-ports";
 /// Where a program in the guest finds [`KTAP_PORT`].
 pub const KTAP_PATH: &str = "/dev/virtio-ports/lab.ktap";
-/// Where the experiments find the program that their actors run: in the environment variable `MMAPDEMO_ACTOR`.
+/// The program that the actors of the experiments run, which find its path in `MMAPDEMO_ACTOR`.
 pub const ACTOR: &str = "/bin/mmapdemo-actor";
 
 /// A job, and what the host and `init` need beside it to do it.

@@ -21,6 +21,7 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::release::Release;
 use crate::stop::Stop;
+use crate::store::Store;
 use crate::sysroot::Sysroot;
 use crate::vmlinux;
 
@@ -57,14 +58,14 @@ pub const RECIPE: &str = "kernel 2";
 pub fn require_rust_in_package(
     release: &Release,
     packages: &[Package],
-    layout: &Layout,
+    (layout, store): (&Layout, &Store),
     stop: &Stop,
 ) -> Result<()> {
     let scratch =
         tempfile::tempdir_in(&layout.cache).context("failed to make a directory in the cache")?;
     let config = format!("./usr/src/{}/.config", release.headers());
     let headers = package::named(packages, &release.headers())?;
-    headers.unpack(&layout.packages(), scratch.path(), &[&config], &[], stop)?;
+    headers.unpack(store.dir(), scratch.path(), &[&config], &[], stop)?;
     require_rust(
         &scratch.path().join("usr/src").join(release.headers()),
         &release.name,
@@ -94,13 +95,13 @@ pub fn unpack(
     into: &Path,
     release: &Release,
     packages: &[Package],
-    layout: &Layout,
+    store: &Store,
     stop: &Stop,
 ) -> Result<()> {
-    let from = layout.packages();
+    let from = store.dir();
     let [src, build, scratch] = make_dirs(into)?;
     let unpack = |name: &str| {
-        package::named(packages, name)?.unpack(&from, &scratch, &[], &["./usr/share"], stop)
+        package::named(packages, name)?.unpack(from, &scratch, &[], &["./usr/share"], stop)
     };
     unpack(&release.headers())?;
     unpack(&release.kbuild())?;
@@ -109,7 +110,7 @@ pub fn unpack(
     unpack(&release.image)?;
     extract_image(&scratch, &into.join("vmlinux"))?;
     let source = package::named(packages, &release.source())?;
-    source.unpack_source((&from, &scratch), &src, &SOURCES, stop)?;
+    source.unpack_source((from, &scratch), &src, &SOURCES, stop)?;
     fs::remove_dir_all(&scratch).with_context(|| format!("failed to remove {}", scratch.display()))
 }
 

@@ -19,11 +19,11 @@ use crate::initramfs::{self, GuestFile};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::package::{self, Package, hex};
-use crate::packages::Packages;
 use crate::parallel;
 use crate::prepare;
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::store::Store;
 
 /// What a kit is made of.
 #[derive(Debug)]
@@ -228,22 +228,22 @@ impl Kit {
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
-        let packages = Packages::hold(layout, progress)?;
+        let store = Store::open(layout)?;
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }
-        prepare::require_space(layout, contents.bytes)?;
-        let resolution = fetch(contents, layout, mirror, update, progress, stop)?;
+        let resolution = fetch(contents, (layout, &store), mirror, update, progress, stop)?;
         let dir = resolution.entry(contents, layout);
         let what = format!("make {}", contents.what);
         cache::make(&dir, &what, progress, |dir| {
             let stage = progress.stage(&what);
-            fill(contents, dir, layout, &resolution.packages, stop)?;
+            fill(contents, dir, &store, &resolution.packages, stop)?;
             stage.done();
             Ok(())
         })?;
-        packages.remove(&resolution.packages)?;
         prepare::save(&resolution, &layout.resolution(contents.name))?;
+        drop(store);
+        prepare::clean_packages(layout)?;
         Self::hold(dir)
     }
 
@@ -300,12 +300,14 @@ impl Resolution {
 /// Resolves the packages, unless that was done earlier, and downloads them.
 fn fetch(
     contents: &Contents,
-    layout: &Layout,
+    (layout, store): (&Layout, &Store),
     mirror: Option<&str>,
     update: bool,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Resolution> {
+    let _lock = Lock::take(&layout.archive_lock(), "download packages", progress)?;
+    prepare::require_space(layout, contents.bytes)?;
     let open = || Apt::open(&layout.apt(), mirror, stop);
     let ask = || {
         let stage = progress.stage(format!("ask the archive for {}", contents.what));
@@ -319,13 +321,7 @@ fn fetch(
             apt.update_once(stop)?;
             Ok(apt)
         };
-        package::fetch(
-            &apt,
-            &resolution.packages,
-            &layout.packages(),
-            progress,
-            stop,
-        )
+        package::fetch(&apt, &resolution.packages, store, progress, stop)
     };
     let known = Resolution::load(contents, layout).filter(|_| !update);
     let mut resolution = known.map_or_else(ask, Ok)?;
@@ -345,7 +341,7 @@ fn fetch(
 fn fill(
     contents: &Contents,
     dir: &Path,
-    layout: &Layout,
+    store: &Store,
     packages: &[Package],
     stop: &Stop,
 ) -> Result<()> {
@@ -356,7 +352,7 @@ fn fill(
         packages,
         |package| package.len,
         stop,
-        |package, _| package.unpack(&layout.packages(), root, &[], &EXCLUDED, stop),
+        |package, _| package.unpack(store.dir(), root, &[], &EXCLUDED, stop),
     )?;
     if contents.for_host {
         return Ok(());

@@ -75,6 +75,12 @@ impl Layout {
         self.cache.join("packages")
     }
 
+    /// The lock file of whoever asks the archive, and downloads.
+    #[must_use]
+    pub fn archive_lock(&self) -> PathBuf {
+        self.cache.join("apt.lock")
+    }
+
     /// What of the archive was chosen for a kernel series, so that later runs need no network.
     #[must_use]
     pub fn resolution(&self, series: &str) -> PathBuf {

@@ -13,6 +13,7 @@ use crate::command::HostCommand;
 use crate::parallel;
 use crate::progress::{Progress, Stage};
 use crate::stop::Stop;
+use crate::store::Store;
 
 /// One package of the archive, pinned by its hash.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ impl Package {
     }
 }
 
-/// Makes sure that all of `packages` are in `dir`, whole; downloads what is missing or damaged. `apt` is
+/// Makes sure that all of `packages` are in the store, whole; downloads what is missing or damaged. `apt` is
 /// called only if there is something to download.
 ///
 /// # Errors
@@ -130,10 +131,11 @@ impl Package {
 pub fn fetch(
     apt: &dyn Fn() -> Result<Apt>,
     packages: &[Package],
-    dir: &Path,
+    store: &Store,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<()> {
+    let dir = store.dir();
     fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
     let missing = missing(packages, dir, progress, stop)?;
     if missing.is_empty() {

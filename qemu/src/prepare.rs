@@ -16,12 +16,13 @@ use crate::host;
 use crate::kernel;
 use crate::kit;
 use crate::layout::Layout;
+use crate::lock::Lock;
 use crate::package::{self, Package};
-use crate::packages::Packages;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::release::{self, Release, Wanted};
 use crate::stop::Stop;
+use crate::store::{self, Store};
 use crate::sysroot::Sysroot;
 
 /// What the archive held when it was asked: with it, later runs need no network.
@@ -158,8 +159,8 @@ pub fn prepare(
             return Ok(prepared);
         }
     }
-    let packages = Packages::hold(layout, progress)?;
-    let resolution = fetch(known, Part::Both, layout, request, progress, stop)?;
+    let store = Store::open(layout)?;
+    let resolution = fetch(known, Part::Both, (layout, &store), request, progress, stop)?;
     if !resolution.release.is_tested() {
         progress.note(&format!(
             "  note: kernel {} has not been tested with this project (tested: {})",
@@ -169,26 +170,21 @@ pub fn prepare(
     }
     let prepared = resolution.entries(layout);
     let (sysroot, kernel) = (&prepared.sysroot, &prepared.kernel);
-    let mut held = Some(packages);
     cache::make(&kernel.dir, "prepare the kernel tree", progress, |tree| {
-        let toolchain = || sysroot.make(layout, &resolution.toolchain, progress, stop);
+        let toolchain = || sysroot.make(&store, &resolution.toolchain, progress, stop);
         let sources = || {
             let stage = progress.stage("unpack the kernel's packages");
-            kernel.unpack(tree, &resolution.release, &resolution.kernel, layout, stop)?;
+            kernel.unpack(tree, &resolution.release, &resolution.kernel, &store, stop)?;
             stage.done();
             Ok(())
         };
         parallel::all(&[&toolchain, &sources], stop)?;
-        // Another run may have them: the compiler takes long.
-        held = None;
         kernel.compile(tree, sysroot, progress, stop)
     })?;
-    let packages = held.map_or_else(|| Packages::hold(layout, progress), Ok)?;
-    sysroot.make(layout, &resolution.toolchain, progress, stop)?;
-    packages.remove(&resolution.toolchain)?;
-    drop(packages);
+    sysroot.make(&store, &resolution.toolchain, progress, stop)?;
     // Not before: a choice that cannot be prepared must not replace one that could.
     save(&resolution, &layout.resolution(request.wanted.name()))?;
+    drop(store);
     clean(layout, KEEP)?;
     Ok(prepared)
 }
@@ -215,11 +211,20 @@ pub fn clean(layout: &Layout, age: Duration) -> Result<Vec<PathBuf>> {
         .chain(kits.iter().map(PathBuf::as_path))
         .collect();
     let removed = cache::prune(&layout.cache, &kept, age)?;
-    // Somebody who downloads needs what nobody refers to yet.
-    if let Some(packages) = Packages::hold_if_free(layout)? {
-        packages.remove_all_but(known.iter().flat_map(|resolution| &resolution.kernel))?;
-    }
+    clean_packages(layout)?;
     Ok(removed)
+}
+
+/// Removes what is not needed once it is unpacked. A kernel's packages are kept, since its source package holds more
+/// than was unpacked.
+///
+/// # Errors
+///
+/// As [`store::clean`].
+pub(crate) fn clean_packages(layout: &Layout) -> Result<()> {
+    let known: Vec<_> = Resolution::all_known(layout).collect();
+    let kernels = known.iter().flat_map(|resolution| &resolution.kernel);
+    store::clean(layout, kernels)
 }
 
 /// Prepares the toolchain alone, for a kernel that is there already.
@@ -241,12 +246,14 @@ pub fn toolchain(
             return Ok(sysroot);
         }
     }
-    let packages = Packages::hold(layout, progress)?;
-    let resolution = fetch(known, Part::Toolchain, layout, request, progress, stop)?;
+    let store = Store::open(layout)?;
+    let part = Part::Toolchain;
+    let resolution = fetch(known, part, (layout, &store), request, progress, stop)?;
     let sysroot = resolution.entries(layout).sysroot;
-    sysroot.make(layout, &resolution.toolchain, progress, stop)?;
-    packages.remove(&resolution.toolchain)?;
+    sysroot.make(&store, &resolution.toolchain, progress, stop)?;
     save(&resolution, &layout.resolution(request.wanted.name()))?;
+    drop(store);
+    clean_packages(layout)?;
     Ok(sysroot)
 }
 
@@ -291,20 +298,24 @@ enum Part {
     Toolchain,
 }
 
-/// Resolves the packages, unless `known`, and downloads those that are needed. Whoever calls it holds [`Packages`].
+/// Resolves the packages, unless `known`, and downloads those that are needed.
+///
+/// One run of the lab at a time: they share apt's lists, and the files that are downloaded.
 fn fetch(
     known: Option<Resolution>,
     part: Part,
-    layout: &Layout,
+    (layout, store): (&Layout, &Store),
     request: &Request<'_>,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Resolution> {
+    let _lock = Lock::take(&layout.archive_lock(), "download packages", progress)?;
     // Another run may have resolved it while this one waited.
     let known =
         known.or_else(|| Resolution::load(layout, request.wanted).filter(|_| !request.update));
-    let download =
-        |resolution: &Resolution| download(resolution, part, layout, request, progress, stop);
+    let download = |resolution: &Resolution| {
+        download(resolution, part, (layout, store), request, progress, stop)
+    };
     let resolution = match known {
         Some(resolution) => resolution,
         None => Resolution::ask(layout, request, progress, stop)?,
@@ -328,7 +339,7 @@ fn fetch(
 fn download(
     resolution: &Resolution,
     part: Part,
-    layout: &Layout,
+    (layout, store): (&Layout, &Store),
     request: &Request<'_>,
     progress: &Progress,
     stop: &Stop,
@@ -350,15 +361,14 @@ fn download(
         apt.update_once(stop)?;
         Ok(apt)
     };
-    let packages = layout.packages();
     let release = &resolution.release;
     if needs_kernel && resolution.recipe == Recipe::Stock && !release.is_tested() {
         // A kernel that cannot load the module is not worth the large packages.
         let headers = package::named(&resolution.kernel, &release.headers())?.clone();
-        package::fetch(&apt, &[headers], &packages, progress, stop)?;
-        kernel::require_rust_in_package(release, &resolution.kernel, layout, stop)?;
+        package::fetch(&apt, &[headers], store, progress, stop)?;
+        kernel::require_rust_in_package(release, &resolution.kernel, (layout, store), stop)?;
     }
-    package::fetch(&apt, &needed, &packages, progress, stop)?;
+    package::fetch(&apt, &needed, store, progress, stop)?;
     // The lists are large, and old by the time they are needed again.
     apt::forget(&layout.apt())
 }

@@ -22,8 +22,10 @@ const VM_FEATURE: &str = "vm";
 /// has tests of pinning.
 const OF_SANITIZERS: [&str; 2] = ["injected::", "gup::"];
 
-/// The names of the experiments, and of the processes that they are about.
+/// The experiments' name for cargo.
 const MMAPDEMO: &str = "mmapdemo";
+
+/// That of the processes that they are about.
 const ACTOR: &str = "mmapdemo-actor";
 
 /// How they are built: from both packages, since what is selected decides which features of dependencies are built.

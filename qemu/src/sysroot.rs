@@ -19,6 +19,7 @@ use crate::package::{Package, hex};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::stop::Stop;
+use crate::store::Store;
 
 /// What building a module, checking a .config and running a guest need, beside [`Compiler::packages`].
 pub const PACKAGES: [&str; 31] = [
@@ -183,7 +184,7 @@ impl Sysroot {
     /// When a package cannot be unpacked, such as for lack of space.
     pub fn make(
         &self,
-        layout: &Layout,
+        store: &Store,
         packages: &[Package],
         progress: &Progress,
         stop: &Stop,
@@ -191,7 +192,6 @@ impl Sysroot {
         cache::make(&self.root, "unpack the toolchain", progress, |root| {
             let stage = progress.stage("unpack the toolchain");
             let total = packages.iter().map(|package| package.len).sum();
-            let from = layout.packages();
             lay_out(root)?;
             parallel::map(
                 packages,
@@ -199,7 +199,7 @@ impl Sysroot {
                 stop,
                 |package, begun| {
                     stage.advance(begun, total);
-                    package.unpack(&from, root, &[], &EXCLUDED, stop)
+                    package.unpack(store.dir(), root, &[], &EXCLUDED, stop)
                 },
             )?;
             complete(root)?;

@@ -96,6 +96,13 @@ fn the_exit_status_is_the_programs() {
 }
 
 #[test]
+fn the_experiments_find_the_program_of_their_actors() {
+    let program = "test \"$MMAPDEMO_ACTOR\" != /bin/mmapdemo && test -x \"$MMAPDEMO_ACTOR\"";
+    let ended = exec(&[], &["sh", "-c", program]);
+    assert!(ended.lab.status.success(), "{}", ended.stderr());
+}
+
+#[test]
 fn death_by_signal_is_death_by_the_same_signal() {
     for signal in [Signal::SIGSEGV, Signal::SIGKILL] {
         let number = signal as i32;
