@@ -102,7 +102,7 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
 }
 
 fn list(cli: &Cli, options: &List) -> Result<ExitCode, Failure> {
-    let catalogue = claims::catalogue(cli, &experiment::all())?;
+    let catalogue = claims::catalogue(cli, &experiment::all(), &[])?;
     let style = Style::for_stdout(cli.color);
     let wanted = |claim: &Claim| {
         options

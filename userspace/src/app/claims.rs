@@ -1,5 +1,6 @@
 //! Claims: the catalogue that the command line names.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,14 @@ use crate::claim::Claim;
 use crate::cli::Cli;
 use crate::experiment::Experiment;
 
-/// Reads and checks it.
-pub(super) fn catalogue(cli: &Cli, experiments: &[&Experiment]) -> Result<Catalogue, Failure> {
+/// Reads and checks it, as far as the claims of these names take it; the whole if none is given.
+pub(super) fn catalogue(
+    cli: &Cli,
+    experiments: &[&Experiment],
+    ids: &[String],
+) -> Result<Catalogue, Failure> {
     let Some(place) = &cli.claims else {
-        let parsed = Catalogue::parse(CLAIMS_OF_THE_DOCUMENTS, experiments);
+        let parsed = Catalogue::parse(&files_of(ids), experiments);
         return parsed.map_err(|error| refused(cli, error));
     };
     let texts = claims_files(place)?;
@@ -31,6 +36,22 @@ pub(super) fn select<'a>(
     ids: &[String],
 ) -> Result<Vec<&'a Claim>, Failure> {
     catalogue.select(ids).map_err(|error| refused(cli, error))
+}
+
+/// The built-in files with these claims. Each file but the first is named after its group, and so are its claims; to read
+/// all of them takes as many instructions as it takes to put a claim or two to the test.
+fn files_of(ids: &[String]) -> Vec<ClaimsFile<'static>> {
+    let [general, groups @ ..] = CLAIMS_OF_THE_DOCUMENTS else {
+        return Vec::new();
+    };
+    let has_any = |file: &&ClaimsFile<'_>| {
+        let group = Path::new(file.name).file_stem().and_then(OsStr::to_str);
+        let is_in = |id: &String| id.split('-').next() == group;
+        ids.iter().any(is_in)
+    };
+    let named: Vec<_> = groups.iter().filter(has_any).copied().collect();
+    let wanted = if named.is_empty() { groups } else { &named };
+    [&[*general], wanted].concat()
 }
 
 /// Names and contents of the file, or of the files of the directory, in the order of their names.
@@ -61,5 +82,37 @@ pub(super) fn refused(cli: &Cli, error: CatalogueError) -> Failure {
     Failure::Claims {
         file,
         source: Box::new(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment;
+
+    #[test]
+    fn every_claim_is_in_the_one_file_that_its_name_leads_to() {
+        let experiments = experiment::all();
+        let parse = |ids: &[String]| Catalogue::parse(&files_of(ids), &experiments).unwrap();
+        let all = parse(&[]).claims;
+        assert_eq!(files_of(&[]).len(), CLAIMS_OF_THE_DOCUMENTS.len());
+        let mut found = 0;
+        for group in CLAIMS_OF_THE_DOCUMENTS.iter().skip(1) {
+            let inside = Catalogue::parse(&[CLAIMS_OF_THE_DOCUMENTS[0], *group], &experiments);
+            for claim in inside.unwrap().claims {
+                let files = files_of(&[claim.id.as_str().to_owned()]);
+                let names = files.iter().map(|file| file.name);
+                let expected = [CLAIMS_OF_THE_DOCUMENTS[0].name, group.name];
+                assert!(names.eq(expected), "{}", claim.id);
+                found += 1;
+            }
+        }
+        assert_eq!(found, all.len());
+    }
+
+    #[test]
+    fn a_name_that_leads_nowhere_is_looked_for_everywhere() {
+        let nowhere = files_of(&["no-such-claim".to_owned()]);
+        assert_eq!(nowhere.len(), CLAIMS_OF_THE_DOCUMENTS.len());
     }
 }

@@ -30,7 +30,7 @@ const ALL_LEVELS: usize = usize::MAX;
 /// `mmapdemo trace`.
 pub(super) fn trace(cli: &Cli, options: &Trace) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments)?;
+    let catalogue = catalogue(cli, &experiments, options.claim.as_slice())?;
     let claim = options.claim.as_deref().map(|id| catalogue.find(id));
     let claim = claim.transpose().map_err(|error| refused(cli, error))?;
     if let Some(why) = ftrace::missing(TRACER) {

@@ -47,7 +47,7 @@ pub(super) fn fixtures(
 /// `mmapdemo run`.
 pub(super) fn test(cli: &Cli, options: &Run) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments)?;
+    let catalogue = catalogue(cli, &experiments, &options.ids)?;
     let claims = select(cli, &catalogue, &options.ids)?;
     let fixtures = fixtures(cli, Boot::Main, options.recorded.as_deref())?;
     let ktap = options.ktap.as_deref();
@@ -106,7 +106,7 @@ fn write_reports(
 /// `mmapdemo observe`.
 pub(super) fn observe(cli: &Cli, options: &Observe) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments)?;
+    let catalogue = catalogue(cli, &experiments, &options.ids)?;
     let claims = select(cli, &catalogue, &options.ids)?;
     let fixtures = fixtures(cli, options.boot, None)?;
     run::observe(&claims, &experiments, &fixtures, |record| {
@@ -118,7 +118,7 @@ pub(super) fn observe(cli: &Cli, options: &Observe) -> Result<ExitCode, Failure>
 /// `mmapdemo rehearse`.
 pub(super) fn rehearse(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments)?;
+    let catalogue = catalogue(cli, &experiments, ids)?;
     let claims = select(cli, &catalogue, ids)?;
     let stand_in = MemFile::new(PAGE_SIZE)?;
     let fixture = Fixture::new(Device::new(stand_in.path()))?;
@@ -128,7 +128,7 @@ pub(super) fn rehearse(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
 
 /// `mmapdemo requirements`.
 pub(super) fn requirements(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
-    let catalogue = catalogue(cli, &experiment::all())?;
+    let catalogue = catalogue(cli, &experiment::all(), ids)?;
     let claims = select(cli, &catalogue, ids)?;
     let mut needs: Vec<_> = claims.iter().flat_map(|claim| &claim.needs).collect();
     needs.sort();
@@ -141,7 +141,7 @@ pub(super) fn requirements(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failur
 /// `mmapdemo explain`.
 pub(super) fn explain(cli: &Cli, id: &str) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments)?;
+    let catalogue = catalogue(cli, &experiments, &[id.to_owned()])?;
     let claim = catalogue.find(id).map_err(|error| refused(cli, error))?;
     let fixtures = fixtures(cli, Boot::Main, None)?;
     let findings = run::run(&[claim], &experiments, &fixtures, |_| {});
