@@ -30,7 +30,7 @@ const RECIPE: &str = "warm 1";
 /// What the names of its cache entries begin with.
 const PREFIX: &str = "warm-";
 
-/// How many snapshots stay in the cache, of 160 MB each: with Debian's tools and without, or of two kernels.
+/// How many snapshots stay in the cache, of 120 MB each: with Debian's tools and without, or of two kernels.
 const NR_KEPT: usize = 2;
 
 /// The guest's memory, as large as that, with holes.
