@@ -37,6 +37,11 @@ const ACCESSIBLE: usize = 256 * PAGE_SIZE;
 /// No argument is longer: more than any call copies.
 const LONGEST: usize = (1 << 31) + PAGE_SIZE;
 
+/// Who waits for another's attempt to load or unload the module is woken by any work for the process, such as that of
+/// `io_uring(7)` (kernel/module/main.c, 7.3: `delete_module()` takes a mutex, and `idempotent_init_module()` waits, both of
+/// them interruptibly).
+const WOKEN: Errno = Errno::EINTR;
+
 /// While the module comes and goes, all is given back after so many steps.
 const STEPS_IN_A_RACE: u64 = 24;
 
@@ -380,20 +385,15 @@ impl<'a> Worker<'a> {
             return Ok(End::Idle);
         }
         let removed = delete_module(module::NAME, DeleteModuleFlags::O_NONBLOCK);
-        judge(removed, false, &[Errno::EAGAIN])
+        judge(removed, false, &[Errno::EAGAIN, WOKEN])
     }
 
     fn insmod(&mut self) -> Result<End, Trouble> {
         if self.round.racing {
             return Ok(End::Idle);
         }
-        // Who waits for another's attempt is woken by any work for the process, such as that of io_uring(7).
-        let refusals = [Errno::EEXIST, Errno::EINTR];
-        judge(
-            module::load(&self.module, Params::Pages(2)),
-            false,
-            &refusals,
-        )
+        let loaded = module::load(&self.module, Params::Pages(2));
+        judge(loaded, false, &[Errno::EEXIST, WOKEN])
     }
 
     fn fork(&mut self, child: usize, nr_touches: usize) -> Result<End, Trouble> {
