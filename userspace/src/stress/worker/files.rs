@@ -100,15 +100,7 @@ impl Worker<'_> {
         };
         let result = argument::read(fd, place, len, offset);
         let readable = opened.readable;
-        if let Where::Area(slot) = at {
-            // What is in a private page now is the device's.
-            for page in self.areas[slot]
-                .iter_mut()
-                .filter_map(|area| area.pages.last_mut())
-            {
-                page.mine = None;
-            }
-        }
+        self.forget(at);
         let Ok(start) = usize::try_from(offset) else {
             return judge(result, false, &[Errno::EINVAL, Errno::EBADF]);
         };
@@ -208,6 +200,7 @@ impl Worker<'_> {
             at => at,
         };
         self.put(at, numbers)?;
+        self.forget(at);
         let (Some((opened, fd)), Some((place, accessible))) = (self.fd(file), self.place(at))
         else {
             return Ok(End::Idle);
@@ -240,6 +233,15 @@ impl Worker<'_> {
             // Whether nothing, at the very end, is inside is the driver's to say.
             Some(_) if numbers[1] == 0 => judge(result, true, &[Errno::EINVAL]),
             Some(_) => judge(result, false, &[Errno::EINVAL]),
+        }
+    }
+
+    /// Forgets what was stored where a call puts its answer: in a private page that is now the kernel's.
+    fn forget(&mut self, at: Where) {
+        let Where::Area(slot) = at else { return };
+        let area = self.areas[slot].as_mut();
+        if let Some(page) = area.and_then(|area| area.pages.last_mut()) {
+            page.mine = None;
         }
     }
 
