@@ -33,6 +33,13 @@ struct Timing {
 #[derive(Debug)]
 pub struct Waiting(ProgressBar);
 
+impl Waiting {
+    /// From now on something else is awaited.
+    pub fn becomes(&self, name: &str) {
+        self.0.set_prefix(name.to_owned());
+    }
+}
+
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.finish_and_clear();

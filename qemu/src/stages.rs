@@ -121,7 +121,12 @@ fn check(workshop: &Workshop<'_>, args: &Check) -> Result<Code> {
             }
             target => target?,
         };
+        let release = &target.kernel.release;
+        let stage = workshop
+            .progress
+            .stage(format!("check the driver for Linux {release}"));
         workshop.builder(&target).check(&workshop.stop)?;
+        stage.done();
         println!("{}: the driver is clean", target.kernel.release);
         code = Code::AsExpected;
     }

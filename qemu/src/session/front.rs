@@ -75,9 +75,16 @@ impl Front {
         self.waiting = None;
     }
 
-    /// A program begins: if it is the one that reads the input, it gets it.
+    /// A program begins: if it is the one that reads the input, it gets it. One of which nothing is shown is awaited.
     pub(super) fn started(&mut self, vm: &Vm, work: &Work, index: usize) -> Result<()> {
-        self.begun();
+        let program = match work {
+            Work::Programs(programs) => programs.get(index),
+            Work::Shell(_) => None,
+        };
+        match (program.filter(|program| program.capture), &self.waiting) {
+            (Some(program), Some(waiting)) => waiting.becomes(&format!("run {}", program.name())),
+            _ => self.begun(),
+        }
         match work {
             Work::Programs(programs)
                 if programs.get(index).is_some_and(|program| program.stdin) =>

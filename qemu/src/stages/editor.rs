@@ -43,6 +43,7 @@ pub fn editor(workshop: &Workshop<'_>, args: &KernelArgs) -> Result<ExitCode> {
         .canonicalize()
         .context("failed to name the directory of the driver")?;
     let kernel = &target.kernel;
+    let stage = workshop.progress.stage("describe the driver");
     let mut dirs = vec![
         (SOURCE_MOUNT.into(), project.clone()),
         ("/usr".into(), target.sysroot.path("usr")),
@@ -62,6 +63,7 @@ pub fn editor(workshop: &Workshop<'_>, args: &KernelArgs) -> Result<ExitCode> {
     let described = editor::project(sysroot, &saved, &driver, &config, &places)?;
     let path = project.join(PROJECT_FILE);
     write(&path, &serde_json::to_vec_pretty(&described)?)?;
+    stage.done();
     println!("{}", path.display());
     Ok(ExitCode::AsExpected)
 }

@@ -192,7 +192,12 @@ fn program(task: &Task) -> Program {
         Checks::Tests(tests) => argv.extend(tests.iter().map(String::as_str)),
         Checks::WholeSuite => argv.extend(LEFT_OUT.iter().flat_map(|name| ["--skip", name])),
         // Any program will do: what counts is how the guest ends.
-        Checks::CleanEnd => return Program::new(["true"]),
+        Checks::CleanEnd => {
+            return Program {
+                capture: true,
+                ..Program::new(["true"])
+            };
+        }
     }
     let env = (!task.nodes.is_empty()).then(|| (NODES.to_owned(), task.nodes.join(",")));
     Program {
