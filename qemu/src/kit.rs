@@ -229,6 +229,7 @@ impl Kit {
             return Self::hold(dir);
         }
         let store = Store::open(layout)?;
+        // Another run may have made it before that, and removed its packages.
         if let Some(dir) = whole()? {
             return Self::hold(dir);
         }

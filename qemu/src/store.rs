@@ -18,8 +18,8 @@ pub struct Store {
     _lock: Lock,
 }
 
-/// What is locked, in the cache: by many who need packages, or by one who removes some. Nobody waits for all the others,
-/// and so nobody who has the store open may not wait for something else.
+/// What is locked, in the cache: by many who need packages, or by one who removes some. Who removes does not wait for
+/// those who need, so these may wait for whatever they like, such as for another run to make an entry of the cache.
 const LOCK: &str = "packages.lock";
 
 impl Store {
