@@ -1,7 +1,8 @@
 //! Page tables and VMAs as `/proc/self` shows them, see `proc_pid_pagemap(5)`, `proc_pid_smaps(5)`.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufRead, BufReader};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
@@ -180,7 +181,10 @@ pub fn present(mapping: &Mapping) -> Result<u64> {
 ///
 /// If `/proc/self/smaps` cannot be read.
 pub fn vma(addr: usize) -> Result<Option<Vma>> {
-    Ok(vma_around(&read(SMAPS)?, addr as u64))
+    let file = File::open(SMAPS).map_err(Error::file("open", SMAPS))?;
+    let text = paragraph(BufReader::new(file), addr as u64).map_err(Error::file("read", SMAPS))?;
+    let maps: MemoryMaps = parse(text.as_bytes(), SMAPS)?;
+    Ok(maps.into_iter().next().map(|map| to_vma(&map)))
 }
 
 /// All VMAs of a process, in the order of their addresses, without their flags and sizes.
@@ -208,9 +212,28 @@ pub fn major_faults(pid: Pid) -> Result<u64> {
     Ok(stat.majflt)
 }
 
-fn vma_around(maps: &MemoryMaps, addr: u64) -> Option<Vma> {
-    let around = |map: &&MemoryMap| map.address.0 <= addr && addr < map.address.1;
-    maps.into_iter().find(around).map(to_vma)
+/// The lines of smaps about the VMA around `addr`; none if nothing is mapped there.
+///
+/// The kernel counts pages for each VMA that is read, and to parse all of them takes a million instructions.
+fn paragraph(mut smaps: impl BufRead, addr: u64) -> io::Result<String> {
+    let (mut line, mut paragraph) = (String::new(), String::new());
+    while smaps.read_line(&mut line)? > 0 {
+        match range(&line) {
+            Some(_) if !paragraph.is_empty() => break,
+            Some(range) if range.contains(&addr) => paragraph.push_str(&line),
+            None if !paragraph.is_empty() => paragraph.push_str(&line),
+            _ => {}
+        }
+        line.clear();
+    }
+    Ok(paragraph)
+}
+
+/// The addresses of a VMA, if this is the first of the lines about it.
+fn range(line: &str) -> Option<Range<u64>> {
+    let (start, end) = line.split_once(' ')?.0.split_once('-')?;
+    let addr = |digits| u64::from_str_radix(digits, 16).ok();
+    Some(addr(start)?..addr(end)?)
 }
 
 fn to_vma(map: &MemoryMap) -> Vma {
@@ -381,7 +404,11 @@ pub fn sleeps_in_call(pid: Pid, number: libc::c_long, timeout: Duration) -> Resu
 
 fn read<T: FromBufRead>(path: &str) -> Result<T> {
     let file = File::open(path).map_err(Error::file("open", path))?;
-    T::from_buf_read(BufReader::new(file)).map_err(|error| Error::Garbled {
+    parse(BufReader::new(file), path)
+}
+
+fn parse<T: FromBufRead>(text: impl BufRead, path: &str) -> Result<T> {
+    T::from_buf_read(text).map_err(|error| Error::Garbled {
         what: path.to_owned(),
         detail: error.to_string(),
     })
@@ -396,13 +423,18 @@ mod tests {
 
     #[test]
     fn the_vma_around_an_address_is_found_with_its_flags() {
-        let maps = MemoryMaps::from_buf_read(SAVED.as_bytes()).unwrap();
-        let vma = vma_around(&maps, 0x7f2a_1c00_07b0).unwrap();
+        let vma_around = |addr| {
+            let text = paragraph(SAVED.as_bytes(), addr).unwrap();
+            let maps = MemoryMaps::from_buf_read(text.as_bytes()).unwrap();
+            assert!(maps.len() <= 1, "{text}");
+            maps.into_iter().next().map(|map| to_vma(&map))
+        };
+        let vma = vma_around(0x7f2a_1c00_07b0).unwrap();
         assert_eq!((vma.start, vma.end), (0x7f2a_1c00_0000, 0x7f2a_1c00_1000));
         assert_eq!(vma.flags, ["rd", "wr", "mr", "mw", "me", "de", "ac", "mm"]);
         assert_eq!((vma.rss_kib, vma.anonymous_kib), (4, 4));
         assert_eq!((vma.mode.as_str(), vma.device.as_str()), ("rw-p", "00:06"));
-        assert_eq!(vma_around(&maps, 0x1000), None);
+        assert_eq!(vma_around(0x1000), None);
     }
 
     #[test]
