@@ -11,7 +11,11 @@ impl Mapping {
     /// If one of them lies outside.
     pub fn load_bytes(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
         self.check(offset, len)?;
-        (offset..offset + len).map(|at| self.load(at)).collect()
+        let mut bytes = Vec::with_capacity(len);
+        for at in offset..offset + len {
+            bytes.push(self.load(at)?);
+        }
+        Ok(bytes)
     }
 
     /// Writes bytes one by one, in rising order.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", content = "value", rename_all = "kebab-case")]
 pub enum Value {
     /// Memory or file content.
-    Bytes(#[serde(with = "hexadecimal")] Vec<u8>),
+    Bytes(#[serde(with = "hex::serde")] Vec<u8>),
     /// How many.
     Count(u64),
     /// Whether.
@@ -28,26 +28,6 @@ pub enum Value {
     Words(Vec<String>),
     /// Text.
     Text(String),
-}
-
-/// Bytes in JSON: two hexadecimal digits each.
-pub(crate) mod hexadecimal {
-    use serde::de::Error;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(bytes: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        let digits: Vec<_> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        to.serialize_str(&digits.concat())
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let digits = String::deserialize(from)?;
-        let byte = |pair: &[u8]| {
-            let pair = std::str::from_utf8(pair).map_err(D::Error::custom)?;
-            u8::from_str_radix(pair, 16).map_err(D::Error::custom)
-        };
-        digits.as_bytes().chunks(2).map(byte).collect()
-    }
 }
 
 /// How a system call ended.

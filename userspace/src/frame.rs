@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::btf::Types;
 use crate::error::{Error, Result};
-use crate::evidence::hexadecimal;
 use crate::kcore;
 use crate::kernel_symbols;
 use crate::sys::PAGE_SIZE;
@@ -42,7 +41,7 @@ pub struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapcount: Option<i64>,
     /// The first bytes of it, as they are in physical memory: no process was asked.
-    #[serde(with = "hexadecimal")]
+    #[serde(with = "hex::serde")]
     pub bytes: Vec<u8>,
 }
 
