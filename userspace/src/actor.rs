@@ -1,9 +1,13 @@
 //! Actor: another process that opens, maps, loads and stores when it is asked to, one turn at a time.
 
+mod troupe;
+
+use std::cell::RefCell;
 use std::env;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Stdio;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,8 @@ use crate::procfs::{self, Page, Vma};
 use crate::sys::Mapping;
 use crate::turn::Link;
 
+pub use troupe::Troupe;
+
 /// The only argument of this program when it is to be one.
 const ROLE: &str = "actor";
 
@@ -35,7 +41,11 @@ enum Order {
     /// Open and map; the mapping becomes the current one.
     Map(Request),
     /// Store bytes, one by one.
-    Store { offset: usize, bytes: Vec<u8> },
+    Store {
+        offset: usize,
+        #[serde(with = "hex::serde")]
+        bytes: Vec<u8>,
+    },
     /// Load bytes, one by one.
     Load { offset: usize, len: usize },
     /// Store a 32-bit word with release order.
@@ -56,6 +66,8 @@ enum Order {
     Vma,
     /// Allocate by malloc(3), look the block up in smaps, and free it.
     Allocate(usize),
+    /// Unmap the mapping that it made itself.
+    Leave,
 }
 
 /// What an actor answers.
@@ -68,6 +80,7 @@ enum Answer {
     Page(Page),
     Addr(usize),
     Vma(Option<Vma>),
+    Left,
     Broke(String),
 }
 
@@ -75,17 +88,26 @@ enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     /// The bytes.
+    #[serde(with = "hex::serde")]
     pub bytes: Vec<u8>,
     /// Page faults taken by the loads.
     pub faults: u64,
 }
 
-/// The other process, as its director sees it.
+/// The other process, as its director sees it. Dropping it ends its part, and the process, unless a troupe keeps it.
 #[derive(Debug)]
-pub struct Actor {
+pub struct Actor(Rc<RefCell<Body>>);
+
+/// The process, and the way to speak to it.
+#[derive(Debug)]
+struct Body {
     link: Link,
     process: Process,
     name: String,
+    /// Who started it; a child of that one has a copy of all this, and no say.
+    director: u32,
+    /// Whether an answer is still to come.
+    owes: bool,
 }
 
 impl Actor {
@@ -97,11 +119,7 @@ impl Actor {
     pub fn start(name: &str) -> Result<Self> {
         let program = env::var_os(PROGRAM).unwrap_or_else(|| process::THIS_PROGRAM.into());
         let (process, hear, say) = process::start(name, &program, &[ROLE], Stdio::inherit())?;
-        Ok(Self {
-            link: Link::new(name, hear, say),
-            process,
-            name: name.to_owned(),
-        })
+        Ok(Self::new(name, Link::new(name, hear, say), process))
     }
 
     /// Forks a child that inherits `mapping` as its current one.
@@ -117,11 +135,17 @@ impl Actor {
             act(link, Some(mapping)).map_or(1, |()| 0)
         })?;
         drop(theirs);
-        Ok(Self {
-            link: ours,
+        Ok(Self::new(name, ours, process))
+    }
+
+    fn new(name: &str, link: Link, process: Process) -> Self {
+        Self(Rc::new(RefCell::new(Body {
+            link,
             process,
             name: name.to_owned(),
-        })
+            director: std::process::id(),
+            owes: false,
+        })))
     }
 
     /// Opens and maps; the mapping becomes its current one.
@@ -145,7 +169,7 @@ impl Actor {
         match self.try_map(request)? {
             CallEnd::Ok => Ok(()),
             CallEnd::Refused(errno) => Err(Error::Reported {
-                who: self.name.clone(),
+                who: self.0.borrow().name.clone(),
                 message: format!("{request:?}: {errno}"),
             }),
         }
@@ -199,7 +223,7 @@ impl Actor {
             timeout,
             then,
         } = watch;
-        self.link.say(&Order::Watch {
+        self.0.borrow_mut().say(&Order::Watch {
             offset,
             word,
             timeout,
@@ -213,7 +237,7 @@ impl Actor {
     ///
     /// If the process is gone.
     pub fn watched(&mut self) -> Result<Option<Loaded>> {
-        match self.link.hear("what it watched for")? {
+        match self.0.borrow_mut().hear("what it watched for")? {
             Answer::Watched(loaded) => Ok(loaded),
             other => Err(self.confused(&other)),
         }
@@ -270,7 +294,7 @@ impl Actor {
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> Pid {
-        self.process.pid()
+        self.0.borrow().process.pid()
     }
 
     /// Kills it by SIGKILL and waits for its end.
@@ -279,16 +303,15 @@ impl Actor {
     ///
     /// If it cannot be killed.
     pub fn kill(self) -> Result<End> {
-        self.process.kill()
+        self.0.borrow_mut().process.kill()
     }
 
     fn ask(&mut self, order: &Order) -> Result<Answer> {
-        self.link.say(order)?;
-        self.link.hear("an answer")
+        self.0.borrow_mut().ask(order)
     }
 
     fn confused(&self, answer: &Answer) -> Error {
-        let who = self.name.clone();
+        let who = self.0.borrow().name.clone();
         match answer {
             Answer::Broke(message) => Error::Reported {
                 who,
@@ -299,6 +322,54 @@ impl Actor {
                 message: format!("unexpected answer {other:?}"),
             },
         }
+    }
+}
+
+impl Drop for Actor {
+    /// Has it give up its mapping, if a troupe keeps it.
+    fn drop(&mut self) {
+        let mut body = self.0.borrow_mut();
+        if Rc::strong_count(&self.0) > 1 && body.waits() {
+            // One that does not answer owes that, and is not cast again.
+            let _ = body.ask(&Order::Leave);
+        }
+    }
+}
+
+impl Body {
+    /// Whether this process may ask it something.
+    fn waits(&self) -> bool {
+        self.is_mine() && self.is_worth_keeping()
+    }
+
+    fn is_mine(&self) -> bool {
+        self.director == std::process::id()
+    }
+
+    /// Of what belongs to another process, this one has nothing to throw away.
+    fn is_worth_keeping(&self) -> bool {
+        !self.is_mine() || !(self.owes || self.process.has_ended())
+    }
+
+    fn rename(&mut self, name: &str) {
+        name.clone_into(&mut self.name);
+        self.link.rename(name);
+    }
+
+    fn ask(&mut self, order: &Order) -> Result<Answer> {
+        self.say(order)?;
+        self.hear("an answer")
+    }
+
+    fn say(&mut self, order: &Order) -> Result<()> {
+        self.owes = true;
+        self.link.say(order)
+    }
+
+    fn hear(&mut self, what: &str) -> Result<Answer> {
+        let answer = self.link.hear(what)?;
+        self.owes = false;
+        Ok(answer)
     }
 }
 
@@ -361,6 +432,10 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
                 let addr = std::hint::black_box(&block).as_ptr().addr();
                 procfs::vma(addr).map(Answer::Vma)
             }
+            Order::Leave => {
+                own = None;
+                Ok(Answer::Left)
+            }
             order => match own.as_ref().or(inherited) {
                 Some(mapping) => obey(&order, mapping),
                 None => Ok(Answer::Broke("nothing is mapped".to_owned())),
@@ -373,7 +448,7 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
 
 fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
     match order {
-        Order::Map(_) | Order::Allocate(_) => Ok(Answer::Broke(
+        Order::Map(_) | Order::Allocate(_) | Order::Leave => Ok(Answer::Broke(
             "an order about no mapping is not for `obey`".to_owned(),
         )),
         Order::Store { offset, bytes } => {

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use crate::actor::{Actor, Troupe};
 use crate::boot::Boot;
 use crate::claim::Setting;
 use crate::cpu;
@@ -30,6 +31,7 @@ pub struct Fixture {
     disk: Rc<LazyDisk>,
     cut_disk: Rc<LazyDisk>,
     tracer: Rc<LazyTracer>,
+    troupe: Rc<Troupe>,
 }
 
 impl Fixture {
@@ -50,6 +52,7 @@ impl Fixture {
             disk: Rc::new(LazyDisk::new(disk::SCRATCH)),
             cut_disk: Rc::new(LazyDisk::new(disk::CUT)),
             tracer: Rc::default(),
+            troupe: Rc::default(),
         })
     }
 
@@ -84,6 +87,15 @@ impl Fixture {
     pub fn recorded(&self, boot: Boot, experiment: &str) -> Option<&Evidence> {
         let of = |node| self.records.find(boot, experiment, node);
         of(self.strategy).or_else(|| of(None))
+    }
+
+    /// A process that is unrelated to this one, and has nothing mapped.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn actor(&self, name: &str) -> Result<Actor> {
+        self.troupe.cast(name)
     }
 
     /// An ext4 on a block device, mounted when it is first asked for and unmounted at the end.

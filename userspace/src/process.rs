@@ -234,9 +234,15 @@ impl Process {
     /// # Errors
     ///
     /// If the signal cannot be sent.
-    pub fn kill(mut self) -> Result<End> {
+    pub fn kill(&mut self) -> Result<End> {
         kill(self.pid, Signal::SIGKILL).map_err(Error::call("kill(SIGKILL)", &self.name))?;
         self.reap()
+    }
+
+    /// Whether its end has been seen.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.reaped
     }
 
     fn reap(&mut self) -> Result<End> {

@@ -37,6 +37,11 @@ impl Link {
         }
     }
 
+    /// From now on, messages call the other process so.
+    pub fn rename(&mut self, other: &str) {
+        other.clone_into(&mut self.other);
+    }
+
     /// Two links, each the other's opposite; `names` are those who hold the first and the second.
     ///
     /// # Errors

@@ -435,7 +435,7 @@ impl<'a> Worker<'a> {
     }
 
     fn reap(&mut self, child: usize, kill: bool) -> Result<End, Trouble> {
-        let Some(process) = self.children[child].take() else {
+        let Some(mut process) = self.children[child].take() else {
             return Ok(End::Idle);
         };
         let ended = if kill {

@@ -88,7 +88,7 @@ fn a_mapping_keeps_the_module() {
 fn the_mapping_of_a_child_keeps_the_module() {
     on_every_node(|device| {
         let mapping = map(&device.open(), device.whole()).expect("map");
-        let child = Process::fork("the child", wait_for_ever).expect("fork");
+        let mut child = Process::fork("the child", wait_for_ever).expect("fork");
         mapping.unmap().expect("unmap");
         device.assert_in_use();
         assert_eq!(child.kill().expect("kill"), End::Killed(Signal::SIGKILL));

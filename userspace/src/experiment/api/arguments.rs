@@ -110,6 +110,7 @@ fn addresses_chosen(fixture: &Fixture) -> Result<Evidence> {
     let mut nr_aligned = 0;
     for number in 1..=4 {
         let name = format!("process-{number}");
+        // Not one that was here before: the kernel would find the same place free again.
         let mut actor = Actor::start(&name)?;
         actor.map(&Request::shared(fixture.device.node()))?;
         let Some(vma) = actor.vma()? else { continue };

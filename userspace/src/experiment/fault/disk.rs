@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use crate::actor::Actor;
 use crate::btf::Types;
 use crate::disk::Disk;
 use crate::error::{Error, Result};
@@ -101,7 +100,7 @@ fn second_reader(fixture: &Fixture) -> Result<Evidence> {
     let disk = fixture.disk()?;
     let file = ColdFile::new(disk, "second-reader")?;
     for name in ["first", "second"] {
-        let mut reader = Actor::start(&format!("the {name} reader"))?;
+        let mut reader = fixture.actor(&format!("the {name} reader"))?;
         reader.map(&Request::shared(file.path()))?;
         let (faults, sectors) = (procfs::major_faults(reader.pid())?, disk.sectors()?);
         let loaded = reader.load(0, 1)?;

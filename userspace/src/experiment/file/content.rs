@@ -5,7 +5,6 @@ use std::os::unix::fs::FileExt;
 
 use nix::sys::mman::{MsFlags, ProtFlags};
 
-use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
@@ -83,7 +82,7 @@ fn store_is_output(fixture: &Fixture) -> Result<Evidence> {
     let file = MemFile::new(PAGE_SIZE)?;
     evidence.note("writer.stored", TEXT);
     for (name, path) in [("device", fixture.device.node()), ("file", file.path())] {
-        let mut writer = Actor::start("the writer")?;
+        let mut writer = fixture.actor("the writer")?;
         writer.map(&Request::shared(path))?;
         let mut reader = crate::object::open(path, Mode::ReadOnly)?;
         let mut bytes = vec![0; TEXT.len()];

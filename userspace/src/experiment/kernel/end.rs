@@ -52,7 +52,7 @@ fn ways_to_end(fixture: &Fixture) -> Result<Evidence> {
         let (hear, tell) = pipe2(OFlag::O_CLOEXEC).map_err(Error::call("pipe2()", name))?;
         let (mut ours, mut theirs) = Link::pair(["who counts", name])?;
         let mut tell = Some(File::from(tell));
-        let child = Process::fork(name, || {
+        let mut child = Process::fork(name, || {
             let lived = live(fixture, &mut theirs, tell.take());
             if lived.is_ok() { end(way) } else { 1 }
         })?;

@@ -45,7 +45,7 @@ fn first_write(fixture: &Fixture) -> Result<Evidence> {
     fixture.device.fill(0x6b)?;
     kernels_page(fixture, &mut evidence)?;
     let request = Request::private(fixture.device.node());
-    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
+    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
     a.map(&request)?;
     b.map(&request)?;
     evidence.note("before.a-pfn", Value::Pfn(a.page()?.pfn));
@@ -155,7 +155,7 @@ fn eight_private(fixture: &Fixture) -> Result<Evidence> {
     evidence.note("kernel.before", fixture.device.read(0, 8)?);
     let mut mappers = Vec::new();
     for number in 1..=MAPPERS {
-        let mut mapper = Actor::start(&format!("mapper {number}"))?;
+        let mut mapper = fixture.actor(&format!("mapper {number}"))?;
         mapper.map(&Request::private(fixture.device.node()))?;
         mapper.store(0, &[number])?;
         mappers.push((number, mapper));

@@ -52,7 +52,11 @@ fn private_store(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let node = fixture.device.node();
     fixture.device.fill(0x6b)?;
-    let (mut a, mut b, mut c) = (Actor::start("A")?, Actor::start("B")?, Actor::start("C")?);
+    let (mut a, mut b, mut c) = (
+        fixture.actor("A")?,
+        fixture.actor("B")?,
+        fixture.actor("C")?,
+    );
     a.map(&Request::private(node))?;
     b.map(&Request::private(node))?;
     c.map(&Request::shared(node))?;
@@ -124,7 +128,7 @@ fn initial_content(fixture: &Fixture) -> Result<Evidence> {
     fixture.device.write(0, &pattern)?;
     evidence.note("kernel.wrote", pattern);
     for name in ["a", "b"] {
-        let mut actor = Actor::start(name)?;
+        let mut actor = fixture.actor(name)?;
         actor.map(&Request::private(fixture.device.node()))?;
         evidence.note(format!("{name}.sees"), actor.load(0, PAGE_SIZE)?.bytes);
     }
@@ -138,7 +142,7 @@ fn private_reach(fixture: &Fixture) -> Result<Evidence> {
     let mapping = Request::private(fixture.device.node()).map()?;
     mapping.store(0, b'P')?;
     evidence.note("parent.stored", &b"P"[..]);
-    let mut stranger = Actor::start("a stranger")?;
+    let mut stranger = fixture.actor("a stranger")?;
     stranger.map(&Request::private(fixture.device.node()))?;
     evidence.note("stranger.sees", stranger.load(0, 1)?.bytes);
     evidence.note("buffer.byte", fixture.device.read(0, 1)?);

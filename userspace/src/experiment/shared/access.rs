@@ -2,7 +2,6 @@
 
 use nix::sys::mman::ProtFlags;
 
-use crate::actor::Actor;
 use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::experiment::Experiment;
@@ -44,7 +43,7 @@ fn writer_flag(fixture: &Fixture) -> Result<Evidence> {
     ];
     for (flag, request) in variants {
         fixture.device.fill(0)?;
-        let (mut writer, mut reader) = (Actor::start("the writer")?, Actor::start("the reader")?);
+        let (mut writer, mut reader) = (fixture.actor("the writer")?, fixture.actor("the reader")?);
         writer.map(&request)?;
         reader.map(&Request::shared(node))?;
         writer.store(0, TEXT)?;
@@ -64,7 +63,7 @@ fn one_way_channel(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let node = fixture.device.node();
     fixture.device.fill(0)?;
-    let (mut writer, mut reader) = (Actor::start("the writer")?, Actor::start("the reader")?);
+    let (mut writer, mut reader) = (fixture.actor("the writer")?, fixture.actor("the reader")?);
     let write_only = Request::shared(node).prot(ProtFlags::PROT_WRITE);
     let read_only = Request::shared(node)
         .prot(ProtFlags::PROT_READ)

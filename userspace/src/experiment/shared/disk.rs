@@ -2,7 +2,6 @@
 
 use std::fs;
 
-use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::Evidence;
 use crate::experiment::Experiment;
@@ -24,7 +23,7 @@ fn disk_stays_behind(fixture: &Fixture) -> Result<Evidence> {
     fixture.device.fill(0)?;
     let device = Request::shared(fixture.device.node());
     evidence.note("device.stored", TEXT);
-    evidence.note("device.seen", store_and_load(&device)?);
+    evidence.note("device.seen", store_and_load(fixture, &device)?);
 
     let disk = fixture.disk()?;
     let path = disk.dir.join("disk-stays-behind");
@@ -34,7 +33,10 @@ fn disk_stays_behind(fixture: &Fixture) -> Result<Evidence> {
     nix::unistd::sync();
     let before = disk.sectors()?;
     evidence.note("file.stored", TEXT);
-    evidence.note("file.seen", store_and_load(&Request::shared(&path))?);
+    evidence.note(
+        "file.seen",
+        store_and_load(fixture, &Request::shared(&path))?,
+    );
     evidence.note(
         "file.sectors-when-seen",
         disk.sectors()?.since(before).written,
@@ -48,8 +50,8 @@ fn disk_stays_behind(fixture: &Fixture) -> Result<Evidence> {
     Ok(evidence)
 }
 
-fn store_and_load(request: &Request) -> Result<Vec<u8>> {
-    let (mut writer, mut reader) = (Actor::start("the writer")?, Actor::start("the reader")?);
+fn store_and_load(fixture: &Fixture, request: &Request) -> Result<Vec<u8>> {
+    let (mut writer, mut reader) = (fixture.actor("the writer")?, fixture.actor("the reader")?);
     writer.map(request)?;
     reader.map(request)?;
     writer.store(0, TEXT)?;

@@ -33,7 +33,7 @@ pub(super) const ALL: &[Experiment] = &[
 fn same_frame(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let request = Request::shared(fixture.device.node());
-    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
+    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
     a.map(&request)?;
     b.map(&request)?;
     // A fault may have to bring the page in; what is counted is what stores cost after that.
@@ -77,7 +77,7 @@ fn talk_to_child(mapping: &Mapping, object: &str, evidence: &mut Evidence) -> Re
     Ok(())
 }
 
-fn anonymous_relations(_: &Fixture) -> Result<Evidence> {
+fn anonymous_relations(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     evidence.note("original.byte", vec![0]);
     evidence.note("child.stored", &b"I"[..]);
@@ -91,7 +91,7 @@ fn anonymous_relations(_: &Fixture) -> Result<Evidence> {
         evidence.note(format!("{kind}.child-sees"), child.load(0, 1)?.bytes);
         evidence.note(format!("{kind}.parent-sees"), mapping.load_bytes(0, 1)?);
     }
-    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
+    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
     for stranger in [&mut a, &mut b] {
         stranger.map(&Request::anonymous(libc::MAP_SHARED))?;
     }

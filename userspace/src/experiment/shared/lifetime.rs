@@ -5,7 +5,6 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
@@ -64,12 +63,12 @@ fn writer_gone(fixture: &Fixture) -> Result<Evidence> {
     reader.finish("reader", &mut evidence)?;
     evidence.note("writer.text", format!("{TEXT}\n").as_bytes());
 
-    let mut victim = Actor::start("the victim")?;
+    let mut victim = fixture.actor("the victim")?;
     victim.map(&Request::shared(&node))?;
     victim.store(PAGE_SIZE / 2, b"last words")?;
     evidence.note("victim.stored", &b"last words"[..]);
     evidence.note("victim.end", victim.kill()?);
-    let mut heir = Actor::start("the heir")?;
+    let mut heir = fixture.actor("the heir")?;
     heir.map(&Request::shared(&node))?;
     evidence.note("heir.seen", heir.load(PAGE_SIZE / 2, 10)?.bytes);
     Ok(evidence)
@@ -110,7 +109,7 @@ fn eight_sharers(fixture: &Fixture) -> Result<Evidence> {
     fixture.device.fill(0)?;
     let mut sharers = Vec::new();
     for number in 1..=SHARERS {
-        let mut sharer = Actor::start(&format!("sharer {number}"))?;
+        let mut sharer = fixture.actor(&format!("sharer {number}"))?;
         sharer.map(&Request::shared(fixture.device.node()))?;
         sharers.push((number, sharer));
     }

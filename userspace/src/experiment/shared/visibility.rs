@@ -1,6 +1,6 @@
 //! Visibility: who sees a store to a shared page, and when.
 
-use crate::actor::{Actor, Watch};
+use crate::actor::Watch;
 use crate::error::Result;
 use crate::evidence::Evidence;
 use crate::experiment::Experiment;
@@ -39,20 +39,20 @@ const BYTES: u8 = 64;
 fn store_then_watch(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(0)?;
-    let pair = one_stores_one_watches(&Request::shared(fixture.device.node()))?;
+    let pair = one_stores_one_watches(fixture, &Request::shared(fixture.device.node()))?;
     evidence.note("writer.bytes", pair.0);
     evidence.note("reader.bytes", pair.1);
     let file = MemFile::new(PAGE_SIZE)?;
-    let pair = one_stores_one_watches(&Request::shared(file.path()))?;
+    let pair = one_stores_one_watches(fixture, &Request::shared(file.path()))?;
     evidence.note("file-writer.bytes", pair.0);
     evidence.note("file-reader.bytes", pair.1);
     Ok(evidence)
 }
 
 /// Returns what was stored and what was seen; nothing if the word did not appear in time.
-fn one_stores_one_watches(request: &Request) -> Result<(Vec<u8>, Vec<u8>)> {
+fn one_stores_one_watches(fixture: &Fixture, request: &Request) -> Result<(Vec<u8>, Vec<u8>)> {
     let stored: Vec<u8> = (1..=BYTES).map(|index| index * 3).collect();
-    let (mut writer, mut reader) = (Actor::start("the writer")?, Actor::start("the reader")?);
+    let (mut writer, mut reader) = (fixture.actor("the writer")?, fixture.actor("the reader")?);
     writer.map(request)?;
     reader.map(request)?;
     reader.watch(Watch {
@@ -99,7 +99,7 @@ fn kernel_reads_stores(fixture: &Fixture) -> Result<Evidence> {
 fn kernel_writes(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     fixture.device.fill(0)?;
-    let mut observer = Actor::start("the observer")?;
+    let mut observer = fixture.actor("the observer")?;
     observer.map(&Request::shared(fixture.device.node()))?;
     evidence.note("before.seen", observer.load(0, 6)?.bytes);
     let timeout = TURN / 2;

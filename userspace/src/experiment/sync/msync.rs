@@ -6,7 +6,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::mman::{MsFlags, shm_open};
 use nix::sys::stat::Mode as Permissions;
 
-use crate::actor::{Actor, Watch};
+use crate::actor::Watch;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
@@ -67,7 +67,7 @@ fn store_without_msync(fixture: &Fixture) -> Result<Evidence> {
         Ok(())
     };
     look("old", &mut evidence)?;
-    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
+    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
     a.map(&Request::shared(node))?;
     b.map(&Request::shared(node))?;
     b.watch(Watch {
@@ -188,7 +188,7 @@ fn without_a_disk(fixture: &Fixture, evidence: &mut Evidence) -> Result<()> {
 /// Small numbers are identifiers as well as descriptors: by accident, a segment could have the same one.
 const UNLIKE_AN_ID: i32 = 1000;
 
-fn shm_and_shmctl(_: &Fixture) -> Result<Evidence> {
+fn shm_and_shmctl(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let name = format!("/mmapdemo-{}", std::process::id());
     let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
@@ -200,7 +200,7 @@ fn shm_and_shmctl(_: &Fixture) -> Result<Evidence> {
     let fd = opened.map_err(Error::call("shm_open()", &name))?;
     let sized = nix::unistd::ftruncate(&fd, 4096).map_err(Error::call("ftruncate()", &name));
     let path = std::path::Path::new("/dev/shm").join(name.trim_start_matches('/'));
-    let seen = sized.and_then(|()| see_a_store(&path, &mut evidence));
+    let seen = sized.and_then(|()| see_a_store(fixture, &path, &mut evidence));
     nix::sys::mman::shm_unlink(name.as_str()).map_err(Error::call("shm_unlink()", &name))?;
     seen?;
     let copy = FcntlArg::F_DUPFD_CLOEXEC(UNLIKE_AN_ID);
@@ -215,8 +215,8 @@ fn shm_and_shmctl(_: &Fixture) -> Result<Evidence> {
 }
 
 /// A writer and a reader that share nothing but the name.
-fn see_a_store(path: &std::path::Path, evidence: &mut Evidence) -> Result<()> {
-    let (mut writer, mut reader) = (Actor::start("the writer")?, Actor::start("the reader")?);
+fn see_a_store(fixture: &Fixture, path: &std::path::Path, evidence: &mut Evidence) -> Result<()> {
+    let (mut writer, mut reader) = (fixture.actor("the writer")?, fixture.actor("the reader")?);
     writer.map(&Request::shared(path))?;
     reader.map(&Request::shared(path))?;
     writer.store(0, TEXT)?;
