@@ -6,6 +6,7 @@
 mod archive;
 mod children;
 mod debugged;
+mod early;
 mod leaks;
 mod memory;
 mod mounts;
@@ -71,7 +72,7 @@ fn work() -> Result<()> {
 
 fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     let children = Children::adopt()?;
-    let order = order::take(&children, control)?;
+    let (order, ahead) = order::take(ports, &children, control)?;
     control.say(&ready()?)?;
     let Order {
         job:
@@ -83,7 +84,8 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
             },
         mark,
     } = order;
-    let before = module.is_some().then(memory::unaccounted).transpose()?;
+    let count = || ahead.unaccounted.map_or_else(memory::unaccounted, Ok);
+    let before = module.is_some().then(count).transpose()?;
     if let Some(kib) = before {
         control.say(&Event::Unaccounted { kib })?;
     }
@@ -94,9 +96,13 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     if let Some(module) = module.as_ref().filter(|_| loaded && debugged) {
         debugged::wait(module, control)?;
     }
+    if ahead.early.is_some() && (is_shell || !loaded) {
+        // Before its socket is closed, of which it would complain.
+        children.kill_all()?;
+    }
     match work {
         Work::Programs(programs) if loaded => {
-            programs::run(&programs, &mark, ports, &children, control)?;
+            programs::run(&programs, ahead.early, &mark, ports, &children, control)?;
             if ending == Ending::PowerCut {
                 return await_cut(control);
             }

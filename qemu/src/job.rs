@@ -39,6 +39,9 @@ pub const KTAP_PORT: &str = "lab.ktap";
 pub const PORTS_DIR: &str = "/dev/virtio-ports";
 /// Where a program in the guest finds [`KTAP_PORT`].
 pub const KTAP_PATH: &str = "/dev/virtio-ports/lab.ktap";
+/// What a program finds in its environment that is started before its turn. Its standard input is a socket then: it says
+/// a byte there when it is ready, and begins when it gets one.
+pub const STANDBY: &str = "MMAPDEMO_STANDBY";
 /// The program that the actors of the experiments run, which find its path in `MMAPDEMO_ACTOR`.
 pub const ACTOR: &str = "/bin/mmapdemo-actor";
 
@@ -191,9 +194,10 @@ pub enum Command {
         /// Bytes that nobody else has.
         seed: Vec<u8>,
     },
-    /// Nobody waits yet: run this program, which is not of the job. The next command ends it.
+    /// Nobody waits yet: start this program, which may be the job's first, with [`STANDBY`] in its environment. One that
+    /// is not ready when the next command comes is ended, and started again when its turn comes.
     Rehearse {
-        /// The program; nobody listens to it.
+        /// The program.
         program: Program,
     },
     /// An archive follows, in the format of an initramfs: it belongs in the root directory.
@@ -220,7 +224,7 @@ pub enum Event {
     },
     /// A guest that was restored has set its clock, and has random numbers of its own.
     Awake,
-    /// The program that a guest was to rehearse has ended, before the host said more.
+    /// The program that was to be started early is ready, before the host said more; or it has ended.
     Rehearsed,
     /// The guest is set up; the job begins.
     Ready {

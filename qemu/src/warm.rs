@@ -91,14 +91,12 @@ impl Start {
 }
 
 impl Warm {
-    /// Has the guest do what the experiments of these claims do, without the module, while nobody waits for it.
-    pub fn rehearse(&self, claims: &[String]) {
-        let command = ["mmapdemo", "rehearse"].map(str::to_owned);
-        let command = command.into_iter().chain(claims.iter().cloned());
-        self.resting.rehearse(Program::new(command));
+    /// Has the guest start the program that its job begins with, and that get ready, while nobody waits for it.
+    pub fn rehearse(&self, program: Program) {
+        self.resting.rehearse(program);
     }
 
-    /// Waits until it has done that; false if it does not come to an end of it, in this time.
+    /// Waits until that is ready; false if it is not in this time.
     ///
     /// # Errors
     ///

@@ -17,7 +17,8 @@ use std::time::{Duration, SystemTime};
 
 use lab::cli::{AccelChoice, Cli, Extras, KernelArgs};
 use lab::exit_code::ExitCode;
-use lab::job::{Program, Work};
+use lab::job::{KTAP_PATH, Program, Work};
+use lab::ktap;
 use lab::machine::Hardware;
 use lab::outcome::Outcome;
 use lab::plan::Plan;
@@ -289,9 +290,16 @@ fn is_restored_by(lab: &Child, pid: i32) -> bool {
             .any(|word| word == b"-incoming")
 }
 
-/// A guest that is restored, is told to rehearse these claims, and then runs a program: what became of it, and how
-/// many processes the guest has had.
-fn processes_after(claims: &[&str], in_peace: bool) -> (Outcome, u32) {
+/// Says that it is ready, and waits, if it was started early; then says whether it was.
+const PATIENT: &str = "early=$MMAPDEMO_STANDBY; [ -z \"$early\" ] || { echo; read -r go; } <&0 >&0; echo \"early=$early\"";
+
+/// A guest that is restored, is told to start one program early, and then runs another: whether the first became ready
+/// while nobody waited, if there was time for that, and what the second wrote.
+fn after_an_early_start(early: &str, script: &str, in_peace: bool) -> (bool, String) {
+    let program = |script: &str| Program {
+        capture: true,
+        ..Program::new(["sh", "-c", script])
+    };
     let progress = Progress::new(true);
     let workshop = Workshop::open(&progress).unwrap();
     let built = build(&workshop);
@@ -301,54 +309,85 @@ fn processes_after(claims: &[&str], in_peace: bool) -> (Outcome, u32) {
     let Start::Warm(warm) = &mut start else {
         unreachable!("no machine was restored");
     };
-    if !claims.is_empty() {
-        warm.rehearse(
-            &claims
-                .iter()
-                .map(|&claim| claim.to_owned())
-                .collect::<Vec<_>>(),
-        );
-        assert!(!in_peace || warm.rehearsed(REHEARSAL).unwrap());
-    }
-    let look = Program {
-        capture: true,
-        ..Program::new(["cut", "-d", " ", "-f", "5", "/proc/loadavg"])
-    };
+    warm.rehearse(program(early));
+    let is_ready = in_peace && warm.rehearsed(REHEARSAL).unwrap();
     let plan = Plan {
         start,
-        ..Plan::new(&built, Work::Programs(vec![look]))
+        ..Plan::new(&built, Work::Programs(vec![program(script)]))
     };
     let report = plan.boot(&workshop, Streams::outputs()).unwrap();
-    // proc_loadavg(5): the process that was made last.
-    let stdout = text(&report.programs[0].stdout);
-    (report.outcome, stdout.trim().parse().unwrap())
+    assert_eq!(report.outcome, Outcome::Completed);
+    assert_eq!(text(&report.programs[0].stderr), "");
+    (is_ready, text(&report.programs[0].stdout))
 }
 
 #[test]
-fn a_machine_that_waits_rehearses_and_then_does_what_it_is_told() {
+fn a_program_that_was_started_early_begins_when_its_turn_comes() {
     let _alone = alone();
+    let began = after_an_early_start(PATIENT, PATIENT, true);
+    assert_eq!(began, (true, "early=1\n".into()));
+}
+
+#[test]
+fn a_program_that_is_another_one_or_ended_or_was_not_ready_is_started_in_time() {
+    let _alone = alone();
+    let alone = "echo early=$MMAPDEMO_STANDBY; ps | grep -c '[s]leep 1000'";
+    let nobody = String::from("early=\n0\n");
+    let waits = "echo <&0 >&0; sleep 1000";
+    assert_eq!(
+        after_an_early_start(waits, alone, true),
+        (true, nobody.clone())
+    );
+    assert_eq!(
+        after_an_early_start("exit 1", alone, true),
+        (true, nobody.clone())
+    );
+    assert_eq!(
+        after_an_early_start("sleep 1000", alone, false),
+        (false, nobody)
+    );
+}
+
+#[test]
+fn claims_that_were_rehearsed_are_judged_as_others_are() {
+    let _alone = alone();
+    let progress = Progress::new(true);
+    let workshop = Workshop::open(&progress).unwrap();
+    let built = build(&workshop);
     let claims = [
         "private-first-write-copies-page",
-        "private-initial-content-readable-by-all",
-        "private-is-snapshot",
-        "private-no-copy-at-mmap",
-        "private-writes-invisible-to-others",
-        "shared-fork-inherits",
-        "shared-many-processes-map-at-once",
         "shared-same-physical-page",
-        "shared-user-store-visible-to-kernel",
-        "shared-writes-visible-across-processes",
     ];
-    let (outcome, usual) = processes_after(&[], true);
-    assert_eq!(outcome, Outcome::Completed);
-    let (outcome, rehearsed) = processes_after(&claims, true);
-    assert_eq!(outcome, Outcome::Completed);
-    // Nearly each claim takes two processes; the kernel's own, which come and go as they like, are fewer.
-    let few = u32::try_from(claims.len()).unwrap();
-    assert!(rehearsed > usual + few, "{usual}, {rehearsed}");
-    // It is told more before it has come to an end.
-    let (outcome, _) = processes_after(&claims, false);
-    assert_eq!(outcome, Outcome::Completed);
+    let program = Program {
+        capture: true,
+        ktap: true,
+        ..Program::new(
+            ["mmapdemo", "run", "--ktap", KTAP_PATH]
+                .into_iter()
+                .chain(claims),
+        )
+    };
+    let run = |is_early: bool| {
+        let nothing = (None, Extras::default());
+        let (target, programs) = (&built.target, &built.programs);
+        let mut start =
+            Start::warm(&workshop, target, programs, AccelChoice::Tcg, nothing).unwrap();
+        if let Start::Warm(warm) = &mut start {
+            if is_early {
+                warm.rehearse(program.clone());
+                assert!(warm.rehearsed(REHEARSAL).unwrap());
+            }
+        }
+        let plan = Plan {
+            start,
+            ..Plan::new(&built, Work::Programs(vec![program.clone()]))
+        };
+        let report = plan.boot(&workshop, Streams::outputs()).unwrap();
+        (report.outcome, ktap::parse(&report.ktap).results)
+    };
+    let (usual, early) = (run(false), run(true));
+    assert!(matches!(usual.0, Outcome::Passed { .. }), "{usual:?}");
+    assert_eq!(usual, early);
 }
 
 #[test]

@@ -78,7 +78,6 @@ pub fn run(cli: &Cli) -> Result<ExitCode, Failure> {
         Command::Explain { claim } => trials::explain(cli, claim),
         Command::Requirements { ids } => trials::requirements(cli, ids),
         Command::Observe(options) => trials::observe(cli, options),
-        Command::Rehearse { ids } => trials::rehearse(cli, ids),
         Command::Scenario(options) => scenarios::scenario(cli, options),
         Command::Writer(options) => Ok(message::write(device, options)?),
         Command::Reader(options) => Ok(message::read(device, options)?),

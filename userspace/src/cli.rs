@@ -72,15 +72,6 @@ pub enum Command {
     },
     /// Run experiments and print what they see as JSON, a line each, for a later `run --recorded`.
     Observe(Observe),
-    /// Do what experiments about the device do, on a file in memory instead, and judge nothing.
-    ///
-    /// An emulator translates the code that its guest runs, and keeps that. Whoever is going to wait for these
-    /// experiments can have it done before there is a device. What does not work on a file is left out.
-    Rehearse {
-        /// The claims.
-        #[arg(value_name = "CLAIM", required = true)]
-        ids: Vec<String>,
-    },
     /// Play scenarios, and print as JSON what was there after each step, for `lab show` to draw.
     Scenario(Scenario),
     /// Write a text into a shared page for a reader in another process.
@@ -103,6 +94,10 @@ pub enum Command {
 }
 
 /// Put claims to the test and report the verdicts.
+///
+/// With `MMAPDEMO_STANDBY` in the environment, the experiments about the device are done on a file in memory first;
+/// then a byte is written to standard input, which has to be a socket, and the claims are put to the test when one can be
+/// read there. An emulator keeps the code that it has translated, and processes that were started stay.
 #[derive(Debug, Args)]
 pub struct Run {
     /// The claims; all if none is given.

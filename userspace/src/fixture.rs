@@ -72,6 +72,12 @@ impl Fixture {
         }
     }
 
+    /// The same with these actors.
+    #[must_use]
+    pub fn with_troupe(self, troupe: Rc<Troupe>) -> Self {
+        Self { troupe, ..self }
+    }
+
     /// The same with another device under test.
     #[must_use]
     pub fn with_device(&self, device: Device) -> Self {

@@ -62,6 +62,7 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scenario;
+pub mod standby;
 pub mod strategy;
 pub mod stress;
 pub mod surroundings;

@@ -9,6 +9,9 @@
 )]
 
 use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -17,6 +20,7 @@ use assert_cmd::cargo::cargo_bin;
 use mmapdemo::CLAIMS_OF_THE_DOCUMENTS;
 use mmapdemo::catalogue::Catalogue;
 use mmapdemo::experiment;
+use mmapdemo::standby::STANDBY;
 use predicates::prelude::PredicateBooleanExt;
 use predicates::str::{contains, is_empty};
 
@@ -259,15 +263,49 @@ fn requirements_are_the_needs_of_the_claims() {
 }
 
 #[test]
-fn a_rehearsal_needs_no_device_and_says_nothing() {
-    mmapdemo(&["rehearse", "shared-writes-visible-across-processes"])
-        .assert()
-        .success()
-        .stdout(is_empty())
-        .stderr(is_empty());
-    for args in [&["rehearse"][..], &["rehearse", "no-such-claim"]] {
-        mmapdemo(args).assert().code(2);
-    }
+fn who_is_started_early_gets_ready_without_a_device_and_waits_to_be_told() {
+    let (mut socket, theirs) = UnixStream::pair().unwrap();
+    let mut run = std::process::Command::new(cargo_bin("mmapdemo"))
+        .args([
+            "run",
+            "shared-anon-only-related",
+            "shared-same-physical-page",
+        ])
+        .env(STANDBY, "1")
+        .stdin(OwnedFd::from(theirs))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut byte = [0];
+    socket.read_exact(&mut byte).unwrap();
+    assert!(run.try_wait().unwrap().is_none());
+    socket.write_all(&byte).unwrap();
+    let output = run.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("2 claims planned, 1 run: 1 as expected"),
+        "{said}"
+    );
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn who_waits_to_be_told_and_never_is_says_so() {
+    let (socket, theirs) = UnixStream::pair().unwrap();
+    drop(socket);
+    let output = std::process::Command::new(cargo_bin("mmapdemo"))
+        .args(["run", "shared-anon-only-related"])
+        .env(STANDBY, "1")
+        .stdin(OwnedFd::from(theirs))
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(70));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("the socket that is to say when to begin"),
+        "{said}"
+    );
 }
 
 #[test]

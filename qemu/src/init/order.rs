@@ -1,36 +1,75 @@
 //! Where `init` has its order from: the initramfs; or the host, once the machine has been restored.
 //!
-//! The host may take its time. A guest that waits can rehearse meanwhile: the code that QEMU translates then need not
-//! be translated while somebody waits for a verdict.
+//! The host may take its time. What a guest can do meanwhile need not be done while somebody waits for a verdict.
 
 use std::fs;
 use std::io::Cursor;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use linux_crng_ioctl::ioctl::{add_randomness_to_kernel, force_kernel_crng_reseed};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::children::{Children, Wake};
-use super::ports::Control;
-use super::taint;
-use super::{archive, programs};
+use super::children::Children;
+use super::early::{Early, Start};
+use super::ports::{Control, Ports};
+use super::programs::Outputs;
+use super::{archive, memory, taint};
 use crate::job::{AWAIT_PATH, Command, Event, ORDER_PATH, Order, Program};
 
-/// Takes it, and waits for it if need be.
-pub(super) fn take(children: &Children, control: &mut Control) -> Result<Order> {
-    if Path::new(AWAIT_PATH).exists() {
-        wait_for_host(children, control)?;
+/// What was done before the order came.
+#[derive(Default)]
+pub(super) struct Ahead {
+    /// A program that waits for its turn.
+    pub(super) early: Option<(Early, Outputs)>,
+    /// [`memory::unaccounted`].
+    pub(super) unaccounted: Option<u64>,
+}
+
+impl Ahead {
+    /// Does what can be done now, and returns what the host says then.
+    fn get_on(
+        &mut self,
+        program: Program,
+        ports: &Ports,
+        children: &Children,
+        control: &mut Control,
+    ) -> Result<Command> {
+        match Early::start(program, ports, children, control)? {
+            Start::Interrupted(command) => return Ok(command),
+            Start::Failed => {}
+            Start::Ready(early, outputs) => self.early = Some((early, outputs)),
+        }
+        // The files that come with the order are memory that has a counter.
+        self.unaccounted = Some(memory::unaccounted()?);
+        control.say(&Event::Rehearsed)?;
+        control.next()
     }
+}
+
+/// Takes it, and waits for it if need be.
+pub(super) fn take(
+    ports: &Ports,
+    children: &Children,
+    control: &mut Control,
+) -> Result<(Order, Ahead)> {
+    let ahead = if Path::new(AWAIT_PATH).exists() {
+        wait_for_host(ports, children, control)?
+    } else {
+        Ahead::default()
+    };
     let text = fs::read(ORDER_PATH).with_context(|| format!("failed to read {ORDER_PATH}"))?;
-    serde_json::from_slice(&text).with_context(|| format!("failed to parse {ORDER_PATH}"))
+    let order = serde_json::from_slice(&text);
+    Ok((
+        order.with_context(|| format!("failed to parse {ORDER_PATH}"))?,
+        ahead,
+    ))
 }
 
 /// Between the first word and the answer to it lies the time for which the machine was saved. It may be
 /// restored many times, and all of them go on from there.
-fn wait_for_host(children: &Children, control: &mut Control) -> Result<()> {
+fn wait_for_host(ports: &Ports, children: &Children, control: &mut Control) -> Result<Ahead> {
     control.say(&Event::Awaiting { taint: taint()? })?;
     match control.next()? {
         Command::Wake { now, seed } => {
@@ -40,36 +79,17 @@ fn wait_for_host(children: &Children, control: &mut Control) -> Result<()> {
         command => bail!("failed to wake up: the host said {command:?}"),
     }
     control.say(&Event::Awake)?;
+    let mut ahead = Ahead::default();
     let command = match control.next()? {
-        Command::Rehearse { program } => rehearse(&program, children, control)?,
+        Command::Rehearse { program } => ahead.get_on(program, ports, children, control)?,
         command => command,
     };
     let archive = match command {
         Command::Unpack { len } => control.receive(len)?,
         command => bail!("failed to get an order: the host said {command:?}"),
     };
-    archive::unpack(&mut Cursor::new(archive), Path::new("/"))
-}
-
-/// Runs a program that nobody listens to, until it ends or the host says something, and returns what the host says.
-fn rehearse(program: &Program, children: &Children, control: &mut Control) -> Result<Command> {
-    let mut command = programs::command(program)?;
-    command.stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(child) = command.spawn() else {
-        // What cannot be rehearsed may well be done.
-        return control.next();
-    };
-    let next = match children.wait_for(programs::pid(&child)?, control)? {
-        Wake::Ended(_) => {
-            control.say(&Event::Rehearsed)?;
-            control.next()?
-        }
-        Wake::Command(command) => command,
-        Wake::PowerOff => bail!("{} asked for power-off", program.name()),
-    };
-    children.kill_all()?;
-    Ok(next)
+    archive::unpack(&mut Cursor::new(archive), Path::new("/"))?;
+    Ok(ahead)
 }
 
 fn set_clock(now: Duration) -> Result<()> {

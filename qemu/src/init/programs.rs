@@ -1,7 +1,7 @@
 //! Runs the programs of a job, one after another.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
@@ -9,25 +9,42 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 
 use super::children::{Children, Wake};
+use super::early::Early;
 use super::ports::{Control, Ports};
 use crate::job::{self, Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
 use crate::mark;
 
-/// Runs all of them, whatever becomes of each.
+/// Runs all of them, whatever becomes of each; the first may have been started early.
 pub(super) fn run(
     programs: &[Program],
+    early: Option<(Early, Outputs)>,
     mark: &str,
     ports: &Ports,
     children: &Children,
     control: &mut Control,
 ) -> Result<()> {
-    let mut outputs = Outputs {
-        stdout: ports.open(STDOUT_PORT)?,
-        stderr: ports.open(STDERR_PORT)?,
+    let (mut early, mut outputs) = match early {
+        Some((early, outputs)) => (Some(early), outputs),
+        None => (None, Outputs::open(ports)?),
     };
     let mark = &mark::bytes(mark);
     for (index, program) in programs.iter().enumerate() {
-        let event = run_one(index, program, ports, &outputs, children, control)?;
+        control.say(&Event::Started { program: index })?;
+        let begun = match early.take() {
+            Some(early) => early.begin(program, children)?,
+            None => None,
+        };
+        let started = match begun {
+            Some(child) => Ok(child),
+            None => start(program, ports, &outputs)?,
+        };
+        let event = match started {
+            Ok(child) => end(index, program, &child, children, control)?,
+            Err(error) => Event::NotStarted {
+                program: index,
+                refusal: error.into(),
+            },
+        };
         children.kill_leftovers(control)?;
         // Nobody else can write any more: what follows on the ports is certain to come last.
         outputs.mark(mark)?;
@@ -41,35 +58,28 @@ pub(super) fn run(
     Ok(())
 }
 
-fn run_one(
-    index: usize,
-    program: &Program,
-    ports: &Ports,
-    outputs: &Outputs,
-    children: &Children,
-    control: &mut Control,
-) -> Result<Event> {
+/// Starts a program; the inner error is execve(2)'s.
+fn start(program: &Program, ports: &Ports, outputs: &Outputs) -> Result<io::Result<Child>> {
     let mut command = command(program)?;
     command.stdin(if program.stdin {
         Stdio::from(ports.stdin()?)
     } else {
         Stdio::null()
     });
-    command
-        .stdout(outputs.stdout.try_clone()?)
-        .stderr(outputs.stderr.try_clone()?);
-    control.say(&Event::Started { program: index })?;
-    let child = match command.spawn() {
-        Ok(child) => child,
-        Err(error) => {
-            return Ok(Event::NotStarted {
-                program: index,
-                refusal: error.into(),
-            });
-        }
-    };
-    drop(command); // and with it this process's end of standard input
-    match children.wait_for(pid(&child)?, control)? {
+    outputs.connect(&mut command)?;
+    // The command goes, and with it this process's end of standard input.
+    Ok(command.spawn())
+}
+
+/// Waits for a program's end.
+fn end(
+    index: usize,
+    program: &Program,
+    child: &Child,
+    children: &Children,
+    control: &mut Control,
+) -> Result<Event> {
+    match children.wait_for(pid(child)?, control)? {
         Wake::Ended(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Ok(Event::Exited {
                 program: index,
@@ -122,12 +132,28 @@ pub(super) fn environment(command: &mut Command) {
 }
 
 /// The ports that programs write to. They stay open here, so that no program finds the other's busy.
-struct Outputs {
+pub(super) struct Outputs {
     stdout: File,
     stderr: File,
 }
 
 impl Outputs {
+    pub(super) fn open(ports: &Ports) -> Result<Self> {
+        Ok(Self {
+            stdout: ports.open(STDOUT_PORT)?,
+            stderr: ports.open(STDERR_PORT)?,
+        })
+    }
+
+    /// Has a program write there.
+    pub(super) fn connect(&self, command: &mut Command) -> Result<()> {
+        let clone = |port: &File| port.try_clone().context("failed to share a port");
+        command
+            .stdout(clone(&self.stdout)?)
+            .stderr(clone(&self.stderr)?);
+        Ok(())
+    }
+
     fn mark(&mut self, mark: &[u8]) -> Result<()> {
         for port in [&mut self.stdout, &mut self.stderr] {
             port.write_all(mark)

@@ -53,13 +53,13 @@ impl Resting {
         Ok(Self { listener, mark })
     }
 
-    /// Has the guest run a program, until that ends or the guest has its order. QEMU keeps the code that it translates
-    /// for that, and the run to come finds it there.
+    /// Has the guest start a program early, which is perhaps the job's first. What it does to get ready need not be
+    /// done when it is its turn; and QEMU keeps the code that it translates for that.
     pub fn rehearse(&self, program: Program) {
         self.listener.tell(&Command::Rehearse { program });
     }
 
-    /// Waits until that has ended; false if it does not, in this time.
+    /// Waits until that is ready, or has ended; false if it does not come to that in this time.
     ///
     /// # Errors
     ///

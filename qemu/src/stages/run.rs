@@ -183,6 +183,12 @@ pub(super) fn color() -> &'static str {
 
 /// What the guest of the main boot does.
 fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
+    let program = experiments(args, required, reports);
+    Work::Programs(std::iter::once(program).chain(reports.programs()).collect())
+}
+
+/// The program that puts the claims to the test.
+pub(super) fn experiments(args: &Run, required: &Requirements, reports: &Reports) -> Program {
     let mut command = vec!["mmapdemo", "run", "--color", color(), "--ktap", KTAP_PATH];
     if !required.boots.is_empty() {
         command.extend(["--recorded", RECORDS]);
@@ -192,11 +198,10 @@ fn work(args: &Run, required: &Requirements, reports: &Reports) -> Work {
     }
     command.extend(reports.options());
     command.extend(args.claims.iter().map(String::as_str));
-    let program = Program {
+    Program {
         ktap: true,
         ..Program::new(command)
-    };
-    Work::Programs(std::iter::once(program).chain(reports.programs()).collect())
+    }
 }
 
 /// What the run says about the claims, as an exit status.

@@ -165,7 +165,8 @@ impl Rounds {
             // Why it cannot be, the next round says.
             if let Start::Warm(warm) = self.restore(workshop, &needs)? {
                 if !self.args.claims.is_empty() {
-                    warm.rehearse(&self.args.claims);
+                    let none = Reports::default();
+                    warm.rehearse(run::experiments(&self.args, &needs.required, &none));
                 }
                 self.waiting = Some(warm);
             }

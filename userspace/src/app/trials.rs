@@ -1,12 +1,15 @@
 //! Trials: claims put to the test as the command line says.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use super::claims::{catalogue, refused, select};
 use super::results::{self, Ktap};
 use super::{Failure, print};
+use crate::actor::Troupe;
 use crate::boot::Boot;
 use crate::catalogue::Catalogue;
+use crate::claim::Claim;
 use crate::cli::{Cli, Observe, Run};
 use crate::device::Device;
 use crate::error::Error;
@@ -19,6 +22,7 @@ use crate::report::style::Style;
 use crate::report::terminal::{self, Detail};
 use crate::report::{explanation, json, junit};
 use crate::run::{self, Finding, Standing, Summary};
+use crate::standby;
 use crate::surroundings::Surroundings;
 use crate::sys::PAGE_SIZE;
 
@@ -49,7 +53,12 @@ pub(super) fn test(cli: &Cli, options: &Run) -> Result<ExitCode, Failure> {
     let experiments = experiment::all();
     let catalogue = catalogue(cli, &experiments, &options.ids)?;
     let claims = select(cli, &catalogue, &options.ids)?;
-    let fixtures = fixtures(cli, Boot::Main, options.recorded.as_deref())?;
+    let troupe = Rc::default();
+    standby::wait(|| rehearse(&claims, &experiments, &troupe))?;
+    let fixtures = fixtures(cli, Boot::Main, options.recorded.as_deref())?.into_iter();
+    let fixtures: Vec<_> = fixtures
+        .map(|it| it.with_troupe(Rc::clone(&troupe)))
+        .collect();
     let ktap = options.ktap.as_deref();
     let mut ktap = ktap
         .map(|file| Ktap::begin(file, claims.len()))
@@ -115,15 +124,16 @@ pub(super) fn observe(cli: &Cli, options: &Observe) -> Result<ExitCode, Failure>
     Ok(ExitCode::AsExpected)
 }
 
-/// `mmapdemo rehearse`.
-pub(super) fn rehearse(cli: &Cli, ids: &[String]) -> Result<ExitCode, Failure> {
-    let experiments = experiment::all();
-    let catalogue = catalogue(cli, &experiments, ids)?;
-    let claims = select(cli, &catalogue, ids)?;
+/// Has these actors do what the experiments ask of them, while there is no device.
+fn rehearse(
+    claims: &[&Claim],
+    experiments: &[&Experiment],
+    troupe: &Rc<Troupe>,
+) -> Result<(), Error> {
     let stand_in = MemFile::new(PAGE_SIZE)?;
-    let fixture = Fixture::new(Device::new(stand_in.path()))?;
-    run::rehearse(&claims, &experiments, &fixture);
-    Ok(ExitCode::AsExpected)
+    let fixture = Fixture::new(Device::new(stand_in.path()))?.with_troupe(Rc::clone(troupe));
+    run::rehearse(claims, experiments, &fixture);
+    Ok(())
 }
 
 /// `mmapdemo requirements`.
