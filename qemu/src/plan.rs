@@ -192,6 +192,10 @@ impl<'a> Plan<'a> {
                 workshop
                     .progress
                     .note(&format!("  restore Linux {release} in QEMU"));
+                let streams = Streams {
+                    waiting: workshop.progress.waiting("load the module"),
+                    ..streams
+                };
                 match warm.run(&guest, streams, &deadlines)? {
                     Ok(report) => return Ok(report),
                     Err(Refused { why, streams }) => {

@@ -53,7 +53,7 @@ pub struct Streams {
     pub stdout: Sink,
     /// Where standard error goes.
     pub stderr: Sink,
-    /// What shows that the guest is being booted, until its first program starts.
+    /// What shows what the guest is awaited for, until a program in it says something, or asks for input.
     pub waiting: Option<Waiting>,
 }
 

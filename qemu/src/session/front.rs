@@ -1,8 +1,9 @@
 //! The lab's side of a guest's standard streams: two outputs, one input, perhaps a terminal.
 
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
@@ -10,7 +11,7 @@ use super::Streams;
 use crate::input::{self, InputPump, Manner};
 use crate::job::{Command, Order, Program, Work};
 use crate::machine::Channel;
-use crate::output::{Closed, OutputPump, OutputState};
+use crate::output::{Closed, OutputPump, OutputState, Sink};
 use crate::progress::Waiting;
 use crate::terminal::{self, RawTerminal, SizeChanges};
 use crate::vm::Vm;
@@ -25,7 +26,52 @@ pub(super) struct Front {
     woken: UnixStream,
     leave: UnixStream,
     leaver: UnixStream,
-    waiting: Option<Waiting>,
+    waiting: Awaited,
+}
+
+/// Shows that something is awaited, until something else is shown.
+#[derive(Clone, Default)]
+struct Awaited(Arc<Mutex<Option<Waiting>>>);
+
+impl Awaited {
+    fn becomes(&self, name: &str) {
+        if let Some(waiting) = &*self.lock() {
+            waiting.becomes(name);
+        }
+    }
+
+    fn is_over(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same sink; its first byte ends the wait.
+    fn until(&self, sink: Sink) -> Sink {
+        Box::new(Ending {
+            sink,
+            awaited: self.clone(),
+        })
+    }
+}
+
+/// A sink, and what is over when something comes there.
+struct Ending {
+    sink: Sink,
+    awaited: Awaited,
+}
+
+impl Write for Ending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.awaited.is_over();
+        self.sink.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sink.flush()
+    }
 }
 
 impl Front {
@@ -37,6 +83,8 @@ impl Front {
             stderr,
             waiting,
         } = streams;
+        let waiting = Awaited(Arc::new(Mutex::new(waiting)));
+        let (stdout, stderr) = (waiting.until(stdout), waiting.until(stderr));
         let (woken, waker) = UnixStream::pair().context("failed to make a wake-up channel")?;
         let (leave, leaver) = UnixStream::pair().context("failed to make a wake-up channel")?;
         for end in [&woken, &waker, &leaver] {
@@ -71,19 +119,20 @@ impl Front {
     }
 
     /// Nobody waits for the boot any more.
-    pub(super) fn begun(&mut self) {
-        self.waiting = None;
+    pub(super) fn begun(&self) {
+        self.waiting.is_over();
     }
 
-    /// A program begins: if it is the one that reads the input, it gets it. One of which nothing is shown is awaited.
+    /// A program begins: if it is the one that reads the input, it gets it; otherwise it is awaited until it says
+    /// something.
     pub(super) fn started(&mut self, vm: &Vm, work: &Work, index: usize) -> Result<()> {
         let program = match work {
             Work::Programs(programs) => programs.get(index),
             Work::Shell(_) => None,
         };
-        match (program.filter(|program| program.capture), &self.waiting) {
-            (Some(program), Some(waiting)) => waiting.becomes(&format!("run {}", program.name())),
-            _ => self.begun(),
+        match program.filter(|program| !program.stdin) {
+            Some(program) => self.waiting.becomes(&format!("run {}", program.name())),
+            None => self.begun(),
         }
         match work {
             Work::Programs(programs)
