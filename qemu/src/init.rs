@@ -12,6 +12,7 @@ mod memory;
 mod mounts;
 mod order;
 mod ports;
+mod processes;
 mod programs;
 mod shell;
 

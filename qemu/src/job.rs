@@ -207,6 +207,8 @@ pub enum Command {
     },
     /// The debugger is ready.
     Go,
+    /// A program takes too long: what are the processes doing?
+    Describe,
     /// The host's terminal has a new size.
     Resize(WindowSize),
     /// Everything arrived: power off.
@@ -269,6 +271,11 @@ pub enum Event {
         program: usize,
         /// The signal's number.
         signal: i32,
+    },
+    /// The answer to [`Command::Describe`].
+    Described {
+        /// A line for each process, with the functions of the kernel that it sleeps in.
+        processes: Vec<String>,
     },
     /// Processes that a program left behind were killed.
     Leftovers {

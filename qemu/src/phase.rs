@@ -205,6 +205,7 @@ impl Progress {
             Event::Awaiting { .. }
             | Event::Awake
             | Event::Rehearsed
+            | Event::Described { .. }
             | Event::Leftovers { .. }
             | Event::Unaccounted { .. }
             | Event::Scanned { .. }

@@ -108,15 +108,25 @@ impl ProgramReport {
     }
 }
 
+fn processes(event: &Event) -> impl Iterator<Item = &str> {
+    let lines = match event {
+        Event::Described { processes } => processes.as_slice(),
+        _ => &[],
+    };
+    lines.iter().map(String::as_str)
+}
+
 impl Report {
-    /// What led to the outcome, for people who want to know why: the end of the kernel's log, and QEMU's
-    /// own words. The outcome itself is to come below it, where a terminal shows it.
+    /// What led to the outcome, for people who want to know why: the end of the kernel's log, QEMU's own words, and what
+    /// the processes were doing if one took too long. The outcome itself is to come below it, where a terminal shows it.
     #[must_use]
     pub fn last_words(&self) -> String {
+        let processes: Vec<&str> = self.events.iter().flat_map(processes).collect();
         let mut text = String::new();
         for (title, source) in [
             ("the kernel's last words", &self.console),
             ("QEMU's last words", &self.qemu_stderr),
+            ("the guest's processes", &processes.join("\n")),
         ] {
             if !source.trim().is_empty() {
                 let tail = console::tail(source.trim_end(), TAIL_LINES).replace('\n', "\n  | ");

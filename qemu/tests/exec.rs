@@ -159,6 +159,11 @@ fn a_program_that_takes_too_long_is_stopped_in_time_and_the_phase_is_named() {
     ended.assert_lab_failed();
     let text = ended.stderr();
     assert!(text.contains("timed out during program 1"), "{text}");
+    let process = text
+        .lines()
+        .find(|line| line.contains(" sleep 1000: sleeps in "));
+    let process = process.expect(&text);
+    assert!(process.contains("nanosleep"), "{process}");
     let mut lines = text.lines();
     let line = lines.find(|line| line.starts_with("guest: program 1 "));
     let took = line.and_then(|line| line.split_whitespace().last());

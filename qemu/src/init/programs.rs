@@ -11,6 +11,7 @@ use rustix::process::Pid;
 use super::children::{Children, Wake};
 use super::early::Early;
 use super::ports::{Control, Ports};
+use super::processes;
 use crate::job::{self, Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
 use crate::mark;
 
@@ -79,7 +80,14 @@ fn end(
     children: &Children,
     control: &mut Control,
 ) -> Result<Event> {
-    match children.wait_for(pid(child)?, control)? {
+    let mut wake = children.wait_for(pid(child)?, control)?;
+    while let Wake::Command(job::Command::Describe) = wake {
+        control.say(&Event::Described {
+            processes: processes::describe(),
+        })?;
+        wake = children.wait_for(pid(child)?, control)?;
+    }
+    match wake {
         Wake::Ended(status) => match (status.exit_status(), status.terminating_signal()) {
             (Some(code), _) => Ok(Event::Exited {
                 program: index,

@@ -47,7 +47,8 @@ pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
                 command @ (job::Command::Wake { .. }
                 | job::Command::Rehearse { .. }
                 | job::Command::Unpack { .. }
-                | job::Command::Go),
+                | job::Command::Go
+                | job::Command::Describe),
             ) => {
                 bail!("the host said {command:?} to a shell")
             }

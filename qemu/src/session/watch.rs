@@ -22,6 +22,9 @@ use crate::qmp;
 /// How long a dead guest may take to end QEMU, which `panic=-1` does at once.
 const DEATH_GRACE: Duration = Duration::from_secs(1);
 
+/// How long a guest in which a program takes too long may take to say what its processes are doing.
+const DESCRIPTION: Duration = Duration::from_secs(1);
+
 /// How much longer a deadline is put off while the reader of the output keeps the guest waiting.
 const READER_GRACE: Duration = Duration::from_secs(1);
 
@@ -103,10 +106,24 @@ impl<'a> Watch<'a> {
             }
         };
         let phase = self.progress.phase().clone();
+        if let (End::TimedOut, Phase::Program(_)) = (&end, &phase) {
+            self.ask_for_processes()?;
+        }
         self.listener.close(&mut end)?;
         self.wait_for_readers(&end)?;
         self.wait_for_debugger(&end)?;
         Ok(self.into_seen(end, phase))
+    }
+
+    /// Has `init`, if it still listens, say what the processes are doing.
+    fn ask_for_processes(&mut self) -> Result<()> {
+        self.listener.tell(&Command::Describe);
+        let described = |heard: &Heard| {
+            let is_answer = |event: &Event| matches!(event, Event::Described { .. });
+            heard.events.iter().any(is_answer)
+        };
+        // Without an answer, the end is what it was.
+        self.listener.listen_until(described, DESCRIPTION).map(drop)
     }
 
     /// Waits for something to happen, and deals with it.
