@@ -104,8 +104,6 @@ struct Body {
     link: Link,
     process: Process,
     name: String,
-    /// Who started it; a child of that one has a copy of all this, and no say.
-    director: u32,
     /// Whether an answer is still to come.
     owes: bool,
 }
@@ -143,7 +141,6 @@ impl Actor {
             link,
             process,
             name: name.to_owned(),
-            director: std::process::id(),
             owes: false,
         })))
     }
@@ -326,29 +323,21 @@ impl Actor {
 }
 
 impl Drop for Actor {
-    /// Has it give up its mapping, if a troupe keeps it.
+    /// Has it give up its mapping, if a troupe keeps it; ends it if it does not.
     fn drop(&mut self) {
         let mut body = self.0.borrow_mut();
-        if Rc::strong_count(&self.0) > 1 && body.waits() {
-            // One that does not answer owes that, and is not cast again.
-            let _ = body.ask(&Order::Leave);
+        let is_kept = Rc::strong_count(&self.0) > 1;
+        if is_kept && !body.process.has_ended() && !body.leave() {
+            // Nobody is left to report to.
+            let _ = body.process.kill();
         }
     }
 }
 
 impl Body {
-    /// Whether this process may ask it something.
-    fn waits(&self) -> bool {
-        self.is_mine() && self.is_worth_keeping()
-    }
-
-    fn is_mine(&self) -> bool {
-        self.director == std::process::id()
-    }
-
-    /// Of what belongs to another process, this one has nothing to throw away.
-    fn is_worth_keeping(&self) -> bool {
-        !self.is_mine() || !(self.owes || self.process.has_ended())
+    /// Whether it gives up its mapping. One that owes an answer has not heard the question yet.
+    fn leave(&mut self) -> bool {
+        !self.owes && matches!(self.ask(&Order::Leave), Ok(Answer::Left))
     }
 
     fn rename(&mut self, name: &str) {

@@ -233,8 +233,13 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// If the signal cannot be sent.
+    /// If it has ended already, or the signal cannot be sent.
     pub fn kill(&mut self) -> Result<End> {
+        if self.reaped {
+            // Its number may be another's by now.
+            let (who, what) = (self.name.clone(), "it was killed".to_owned());
+            return Err(Error::Gone { who, what });
+        }
         kill(self.pid, Signal::SIGKILL).map_err(Error::call("kill(SIGKILL)", &self.name))?;
         self.reap()
     }

@@ -217,12 +217,18 @@ pub fn major_faults(pid: Pid) -> Result<u64> {
 /// The kernel counts pages for each VMA that is read, and to parse all of them takes a million instructions.
 fn paragraph(mut smaps: impl BufRead, addr: u64) -> io::Result<String> {
     let (mut line, mut paragraph) = (String::new(), String::new());
+    let mut is_wanted = None;
     while smaps.read_line(&mut line)? > 0 {
-        match range(&line) {
-            Some(_) if !paragraph.is_empty() => break,
-            Some(range) if range.contains(&addr) => paragraph.push_str(&line),
-            None if !paragraph.is_empty() => paragraph.push_str(&line),
-            _ => {}
+        if let Some(range) = range(&line) {
+            if !paragraph.is_empty() {
+                break;
+            }
+            is_wanted = Some(range.contains(&addr));
+        }
+        match is_wanted {
+            Some(true) => paragraph.push_str(&line),
+            Some(false) => {}
+            None => return Err(io::Error::new(io::ErrorKind::InvalidData, line)),
         }
         line.clear();
     }
@@ -435,6 +441,7 @@ mod tests {
         assert_eq!((vma.rss_kib, vma.anonymous_kib), (4, 4));
         assert_eq!((vma.mode.as_str(), vma.device.as_str()), ("rw-p", "00:06"));
         assert_eq!(vma_around(0x1000), None);
+        assert!(paragraph("Rss: 4 kB\n".as_bytes(), 0x1000).is_err());
     }
 
     #[test]

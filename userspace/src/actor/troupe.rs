@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::{Actor, Body};
 use crate::error::Result;
@@ -9,8 +10,8 @@ use crate::error::Result;
 /// The actors of a run. Dropping it ends those who wait.
 ///
 /// To start a process and to see it end takes a million instructions, more than most parts, and the processor is
-/// emulated. An actor that has nothing mapped any more is what it was when it was started: a process that is unrelated
-/// to whoever asks for one.
+/// emulated. An actor that has unmapped what it was told to map will do for another part: a process that is unrelated to
+/// whoever asks for one. Its heap and its layout have a past.
 #[derive(Debug, Default)]
 pub struct Troupe(RefCell<Vec<Rc<RefCell<Body>>>>);
 
@@ -26,10 +27,15 @@ impl Troupe {
 
     fn cast_or(&self, name: &str, start: impl FnOnce() -> Result<Actor>) -> Result<Actor> {
         let mut members = self.0.borrow_mut();
-        members.retain(|member| Rc::strong_count(member) > 1 || member.borrow().is_worth_keeping());
-        let idle =
-            |member: &&Rc<RefCell<Body>>| Rc::strong_count(member) == 1 && member.borrow().waits();
-        if let Some(idle) = members.iter().find(idle) {
+        let is_idle = |member: &Rc<RefCell<Body>>| Rc::strong_count(member) == 1;
+        let is_alive = |member: &Rc<RefCell<Body>>| {
+            matches!(
+                member.borrow().process.ends_within(Duration::ZERO),
+                Ok(false)
+            )
+        };
+        members.retain(|member| !is_idle(member) || is_alive(member));
+        if let Some(idle) = members.iter().find(|member| is_idle(member)) {
             idle.borrow_mut().rename(name);
             return Ok(Actor(Rc::clone(idle)));
         }
@@ -41,14 +47,15 @@ impl Troupe {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use nix::errno::Errno;
+    use nix::sys::signal::{Signal, kill};
 
     use super::super::{Watch, act};
     use super::*;
     use crate::object::{MemFile, Request};
     use crate::process::Process;
     use crate::sys::PAGE_SIZE;
-    use crate::turn::Link;
+    use crate::turn::{Link, TURN};
 
     /// A process of this program, which has no command line to make it an actor.
     fn forked(name: &str) -> Result<Actor> {
@@ -97,6 +104,25 @@ mod tests {
         let before = [a.pid(), b.pid()];
         a.kill().unwrap();
         drop(b);
+        // Not even mapped any more: it was spinning.
+        assert_eq!(kill(before[1], None), Err(Errno::ESRCH));
         assert!(!before.contains(&cast(&troupe, "C").pid()));
+    }
+
+    #[test]
+    fn who_died_while_waiting_is_not_cast_again() {
+        let troupe = Troupe::default();
+        let pid = cast(&troupe, "A").pid();
+        kill(pid, Signal::SIGKILL).unwrap();
+        let ended = troupe.0.borrow()[0].borrow().process.ends_within(TURN);
+        assert!(ended.unwrap());
+        let mut b = cast(&troupe, "B");
+        assert_ne!(b.pid(), pid);
+        assert!(
+            b.addr()
+                .unwrap_err()
+                .to_string()
+                .contains("nothing is mapped")
+        );
     }
 }

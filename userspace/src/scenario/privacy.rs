@@ -93,7 +93,7 @@ fn many_frames(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
     stage.show_the_drivers_frame()?;
     fill(fixture, stage, 0x6b)?;
     let request = Request::private(fixture.device.node());
-    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     map(stage, "A", &mut a, &request, "private")?;
     map(stage, "B", &mut b, &request, "private")?;
     let drivers = stage.drivers_pfn();
@@ -148,7 +148,7 @@ fn many_frames(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
 fn not_a_snapshot(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
     stage.show_the_drivers_frame()?;
     fill(fixture, stage, 0x11)?;
-    let mut a = fixture.actor("A")?;
+    let mut a = Actor::start("A")?;
     let request = Request::private(fixture.device.node());
     map(stage, "A", &mut a, &request, "private")?;
     load(stage, "A", &mut a)?;
@@ -182,7 +182,7 @@ fn populate(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
     let populated = private
         .clone()
         .flags(libc::MAP_PRIVATE | libc::MAP_POPULATE);
-    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     map(stage, "A", &mut a, &private, "private")?;
     map(stage, "B", &mut b, &populated, "private, with MAP_POPULATE")?;
     let own = stage.frame(stage.pfn("B", 0));
@@ -199,7 +199,7 @@ fn populate(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
         "",
     );
     let readonly = populated.prot(nix::sys::mman::ProtFlags::PROT_READ);
-    let mut c = fixture.actor("C")?;
+    let mut c = Actor::start("C")?;
     map(
         stage,
         "C",

@@ -2,6 +2,7 @@
 
 use super::stage::{Act, Stage};
 use super::{MAIN, Scenario, observe};
+use crate::actor::Actor;
 use crate::error::Result;
 use crate::evidence::{Evidence, Value};
 use crate::fixture::Fixture;
@@ -53,7 +54,7 @@ fn lost_updates(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
     fixture.device.fill(0)?;
     stage.show_the_drivers_frame()?;
     let request = Request::shared(fixture.device.node());
-    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     for (name, actor) in [("A", &mut a), ("B", &mut b)] {
         actor.map(&request)?;
         stage.watch_actor(name, actor)?;

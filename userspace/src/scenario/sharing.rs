@@ -2,6 +2,7 @@
 
 use super::stage::{Act, Stage};
 use super::{MAIN, Scenario, USUAL};
+use crate::actor::Actor;
 use crate::error::Result;
 use crate::evidence::CallEnd;
 use crate::fixture::Fixture;
@@ -40,7 +41,7 @@ fn one_frame(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
         Act::new("the driver", "fills its page with 0x6b").call("pwrite(fd, ..., 4096, 0)"),
     )?;
     let request = Request::shared(fixture.device.node());
-    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     for (name, actor) in [("A", &mut a), ("B", &mut b)] {
         let end = actor.try_map(&request)?;
         stage.watch_actor(name, actor)?;
@@ -92,7 +93,7 @@ fn both_flags(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
     fixture.device.fill(0)?;
     stage.show_the_drivers_frame()?;
     let private = Request::private(fixture.device.node());
-    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    let (mut a, mut b) = (Actor::start("A")?, Actor::start("B")?);
     let both = private.clone().flags(BOTH);
     let end = a.try_map(&both)?;
     if end == CallEnd::Ok {
@@ -128,7 +129,7 @@ fn both_flags(fixture: &Fixture, stage: &mut Stage<'_>) -> Result<()> {
         read == b"x" && stage.pfn("B", 0) != stage.drivers_pfn(),
         "",
     );
-    let mut c = fixture.actor("C")?;
+    let mut c = Actor::start("C")?;
     let unknown = both.clone().flags(BOTH | MEANINGLESS);
     let end = c.try_map(&unknown)?;
     stage.watch("C", c.pid(), Vec::new());

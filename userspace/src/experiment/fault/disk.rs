@@ -99,8 +99,9 @@ fn second_reader(fixture: &Fixture) -> Result<Evidence> {
     let mut evidence = Evidence::new();
     let disk = fixture.disk()?;
     let file = ColdFile::new(disk, "second-reader")?;
-    for name in ["first", "second"] {
-        let mut reader = fixture.actor(&format!("the {name} reader"))?;
+    let readers = ["first", "second"].map(|name| (name, fixture.actor(name)));
+    for (name, reader) in readers {
+        let mut reader = reader?;
         reader.map(&Request::shared(file.path()))?;
         let (faults, sectors) = (procfs::major_faults(reader.pid())?, disk.sectors()?);
         let loaded = reader.load(0, 1)?;

@@ -127,8 +127,8 @@ fn initial_content(fixture: &Fixture) -> Result<Evidence> {
     let pattern: Vec<u8> = (0..=250).cycle().take(PAGE_SIZE).collect();
     fixture.device.write(0, &pattern)?;
     evidence.note("kernel.wrote", pattern);
-    for name in ["a", "b"] {
-        let mut actor = fixture.actor(name)?;
+    let (mut a, mut b) = (fixture.actor("A")?, fixture.actor("B")?);
+    for (name, actor) in [("a", &mut a), ("b", &mut b)] {
         actor.map(&Request::private(fixture.device.node()))?;
         evidence.note(format!("{name}.sees"), actor.load(0, PAGE_SIZE)?.bytes);
     }

@@ -12,8 +12,8 @@ use crate::probe::{Access, touch};
 pub(super) const ALL: &[Experiment] = &[
     Experiment {
         name: "writer-flag",
-        summary: "A writer maps the device shared, then another maps it private; each stores a text, and after \
-                  its turn a reader with a shared mapping loads it.",
+        summary: "A writer maps the device shared, and then private; each time it stores a text, and after its \
+                  turn a reader with a shared mapping loads it.",
         run: writer_flag,
     },
     Experiment {

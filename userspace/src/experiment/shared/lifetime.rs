@@ -5,6 +5,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use crate::actor::Actor;
 use crate::error::{Error, Result};
 use crate::evidence::{Evidence, Value};
 use crate::experiment::Experiment;
@@ -68,7 +69,7 @@ fn writer_gone(fixture: &Fixture) -> Result<Evidence> {
     victim.store(PAGE_SIZE / 2, b"last words")?;
     evidence.note("victim.stored", &b"last words"[..]);
     evidence.note("victim.end", victim.kill()?);
-    let mut heir = fixture.actor("the heir")?;
+    let mut heir = Actor::start("the heir")?;
     heir.map(&Request::shared(&node))?;
     evidence.note("heir.seen", heir.load(PAGE_SIZE / 2, 10)?.bytes);
     Ok(evidence)
