@@ -97,7 +97,8 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
     if let Some(module) = module.as_ref().filter(|_| loaded && debugged) {
         debugged::wait(module, control)?;
     }
-    if ahead.early.is_some() && (is_shell || !loaded) {
+    let has_turn = matches!(&work, Work::Programs(programs) if loaded && !programs.is_empty());
+    if ahead.early.is_some() && !has_turn {
         // Before its socket is closed, of which it would complain.
         children.kill_all()?;
     }

@@ -226,8 +226,11 @@ pub enum Event {
     },
     /// A guest that was restored has set its clock, and has random numbers of its own.
     Awake,
-    /// The program that was to be started early is ready, before the host said more; or it has ended.
-    Rehearsed,
+    /// The host has said no more, and the program that was to be started early is ready; or it has ended.
+    Rehearsed {
+        /// Whether it is ready.
+        ready: bool,
+    },
     /// The guest is set up; the job begins.
     Ready {
         /// `uname -r`.

@@ -35,14 +35,15 @@ const REMEMBER: &str = ".remember.mk";
 /// settings: to compile, to check symbols, to link.
 ///
 /// The last makefile takes half of the time of all three, to see that none of a thousand of the kernel's headers has
-/// changed. So it is asked only if what modpost writes is not what it was at the last link; modpost leaves the file
-/// alone then (`write_if_changed()`, `scripts/mod/modpost.c`).
+/// changed. So it is asked only if modpost has written its file since that was compiled, which it does when it has
+/// something else to say (`write_if_changed()`, `scripts/mod/modpost.c`).
 const MAKES: &str = "cd \"$1\"
 make -f \"$2/scripts/Makefile.build\" obj=. need-builtin=1 need-modorder=1
 make -f \"$2/scripts/Makefile.modpost\"
 link=
-[ mmapdemo.mod.o -nt mmapdemo.mod.c ] &&
+if [ -e .mmapdemo.ko.cmd ] && [ mmapdemo.mod.o -nt mmapdemo.mod.c ]; then
     link=$(sed -n 's/^savedcmd_mmapdemo.ko := //p' .mmapdemo.ko.cmd)
+fi
 if [ -n \"$link\" ]; then eval \"$link\"; else make -f \"$2/scripts/Makefile.modfinal\"; fi";
 
 /// Variables that belong to one make, or would have the settings written down once more.

@@ -204,7 +204,7 @@ impl Progress {
             Event::Down { .. } | Event::AwaitsCut { .. } => self.enter(Phase::Drain),
             Event::Awaiting { .. }
             | Event::Awake
-            | Event::Rehearsed
+            | Event::Rehearsed { .. }
             | Event::Described { .. }
             | Event::Leftovers { .. }
             | Event::Unaccounted { .. }

@@ -100,6 +100,21 @@ fn remembered_settings_build_what_all_of_kbuild_builds() {
 }
 
 #[test]
+fn what_modpost_says_anew_is_compiled_before_the_link() {
+    let project = Project::new();
+    let before = project.build();
+    let said = project.out().join("mmapdemo.mod.c");
+    let text = fs::read_to_string(&said).unwrap();
+    fs::write(
+        &said,
+        format!("{text}MODULE_INFO(of_an, \"earlier build\");\n"),
+    )
+    .unwrap();
+    project.edit("Some memory to read");
+    project.assert_edit_is_built(&before);
+}
+
+#[test]
 fn settings_that_are_wrong_are_found_out_and_not_blamed_on_the_driver() {
     let project = Project::new();
     let good = project.build();

@@ -340,7 +340,7 @@ fn a_program_that_is_another_one_or_ended_or_was_not_ready_is_started_in_time() 
     );
     assert_eq!(
         after_an_early_start("exit 1", alone, true),
-        (true, nobody.clone())
+        (false, nobody.clone())
     );
     assert_eq!(
         after_an_early_start("sleep 1000", alone, false),

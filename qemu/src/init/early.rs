@@ -87,13 +87,23 @@ impl Early {
         }
     }
 
-    /// Has it begin, if it is this program and still there; otherwise it is ended.
-    pub(super) fn begin(mut self, program: &Program, children: &Children) -> Result<Option<Child>> {
+    /// Itself, if it is this program and still there; otherwise it is ended.
+    pub(super) fn for_program(
+        mut self,
+        program: &Program,
+        children: &Children,
+    ) -> Result<Option<Self>> {
         let is_there = matches!(self.child.try_wait(), Ok(None));
-        if self.program == *program && is_there && self.socket.write_all(b"\n").is_ok() {
-            return Ok(Some(self.child));
+        if self.program == *program && is_there {
+            return Ok(Some(self));
         }
         children.kill_all()?;
         Ok(None)
+    }
+
+    /// Has it begin. If it has just ended, its status says how.
+    pub(super) fn begin(mut self) -> Child {
+        let _ = self.socket.write_all(b"\n");
+        self.child
     }
 }

@@ -43,7 +43,8 @@ impl Ahead {
         }
         // The files that come with the order are memory that has a counter.
         self.unaccounted = Some(memory::unaccounted()?);
-        control.say(&Event::Rehearsed)?;
+        let ready = self.early.is_some();
+        control.say(&Event::Rehearsed { ready })?;
         control.next()
     }
 }

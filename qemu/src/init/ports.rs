@@ -83,7 +83,7 @@ impl Ports {
             .with_context(|| format!("failed to open the port {name}, {}", path.display()))
     }
 
-    /// Opens the port that a program reads its standard input from.
+    /// Opens the port that a program reads its standard input from, before the host is told that it runs.
     pub(super) fn stdin(&self) -> Result<File> {
         let mut port = self.open(STDIN_PORT)?;
         // Until the host is connected, read(2) says "end of file" and write(2) blocks: a byte that

@@ -30,16 +30,17 @@ pub(super) fn run(
     };
     let mark = &mark::bytes(mark);
     for (index, program) in programs.iter().enumerate() {
-        control.say(&Event::Started { program: index })?;
-        let begun = match early.take() {
-            Some(early) => early.begin(program, children)?,
+        let early = match early.take() {
+            Some(early) => early.for_program(program, children)?,
             None => None,
         };
-        let started = match begun {
-            Some(child) => Ok(child),
-            None => start(program, ports, &outputs)?,
+        let turn = match early {
+            Some(early) => Turn::Early(early),
+            None => Turn::New(connected(program, ports, &outputs)?),
         };
-        let event = match started {
+        // Not sooner: the host closes an input that has nothing in it, and its port would wait for ever.
+        control.say(&Event::Started { program: index })?;
+        let event = match turn.begin() {
             Ok(child) => end(index, program, &child, children, control)?,
             Err(error) => Event::NotStarted {
                 program: index,
@@ -59,8 +60,25 @@ pub(super) fn run(
     Ok(())
 }
 
-/// Starts a program; the inner error is execve(2)'s.
-fn start(program: &Program, ports: &Ports, outputs: &Outputs) -> Result<io::Result<Child>> {
+/// A program whose turn it is.
+enum Turn {
+    Early(Early),
+    New(Command),
+}
+
+impl Turn {
+    /// Has it begin; the error is execve(2)'s.
+    fn begin(self) -> io::Result<Child> {
+        match self {
+            Self::Early(early) => Ok(early.begin()),
+            // The command goes, and with it this process's end of standard input.
+            Self::New(mut command) => command.spawn(),
+        }
+    }
+}
+
+/// A program as its order has it, with all of its streams.
+fn connected(program: &Program, ports: &Ports, outputs: &Outputs) -> Result<Command> {
     let mut command = command(program)?;
     command.stdin(if program.stdin {
         Stdio::from(ports.stdin()?)
@@ -68,8 +86,7 @@ fn start(program: &Program, ports: &Ports, outputs: &Outputs) -> Result<io::Resu
         Stdio::null()
     });
     outputs.connect(&mut command)?;
-    // The command goes, and with it this process's end of standard input.
-    Ok(command.spawn())
+    Ok(command)
 }
 
 /// Waits for a program's end.

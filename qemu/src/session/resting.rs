@@ -59,14 +59,21 @@ impl Resting {
         self.listener.tell(&Command::Rehearse { program });
     }
 
-    /// Waits until that is ready, or has ended; false if it does not come to that in this time.
+    /// Waits until that is ready; false if it has ended, or is not ready in this time.
     ///
     /// # Errors
     ///
     /// When it cannot be waited for.
     pub fn rehearsed(&mut self, timeout: Duration) -> Result<bool> {
-        let rehearsed = |heard: &Heard| heard.events.contains(&Event::Rehearsed);
-        Ok(self.listener.listen_until(rehearsed, timeout)?.is_none())
+        let answer = |heard: &Heard| {
+            heard.events.iter().find_map(|event| match event {
+                Event::Rehearsed { ready } => Some(*ready),
+                _ => None,
+            })
+        };
+        self.listener
+            .listen_until(|heard| answer(heard).is_some(), timeout)?;
+        Ok(answer(&self.listener.heard) == Some(true))
     }
 
     /// How it ended, if it has.
