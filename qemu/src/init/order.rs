@@ -23,7 +23,7 @@ use crate::job::{AWAIT_PATH, Command, Event, ORDER_PATH, Order, Program};
 pub(super) struct Ahead {
     /// A program that waits for its turn.
     pub(super) early: Option<(Early, Outputs)>,
-    /// [`memory::unaccounted`].
+    /// [`memory::unaccounted`], before the module.
     pub(super) unaccounted: Option<u64>,
 }
 
@@ -41,8 +41,6 @@ impl Ahead {
             Start::Failed => {}
             Start::Ready(early, outputs) => self.early = Some((early, outputs)),
         }
-        // The files that come with the order are memory that has a counter.
-        self.unaccounted = Some(memory::unaccounted()?);
         let ready = self.early.is_some();
         control.say(&Event::Rehearsed { ready })?;
         control.next()
@@ -71,6 +69,11 @@ pub(super) fn take(
 /// Between the first word and the answer to it lies the time for which the machine was saved. It may be
 /// restored many times, and all of them go on from there.
 fn wait_for_host(ports: &Ports, children: &Children, control: &mut Control) -> Result<Ahead> {
+    let mut ahead = Ahead {
+        early: None,
+        // Once for all machines that are restored: what comes to them before the module does has counters.
+        unaccounted: Some(memory::unaccounted()?),
+    };
     control.say(&Event::Awaiting { taint: taint()? })?;
     match control.next()? {
         Command::Wake { now, seed } => {
@@ -80,7 +83,6 @@ fn wait_for_host(ports: &Ports, children: &Children, control: &mut Control) -> R
         command => bail!("failed to wake up: the host said {command:?}"),
     }
     control.say(&Event::Awake)?;
-    let mut ahead = Ahead::default();
     let command = match control.next()? {
         Command::Rehearse { program } => ahead.get_on(program, ports, children, control)?,
         command => command,

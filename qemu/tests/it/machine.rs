@@ -116,7 +116,9 @@ fn a_restored_machine_has_the_devices_of_the_saved_one_and_writes_to_no_file() {
         only(&saved, &restored),
         [
             format!("-{object},share=on"),
-            "initrd /proc/self/fd/11".to_owned()
+            "kernel /a path, with spaces/vmlinux".to_owned(),
+            "initrd /proc/self/fd/11".to_owned(),
+            format!("append {}", machine(Accel::Tcg).cmdline()),
         ]
     );
     assert_eq!(
