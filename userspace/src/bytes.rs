@@ -11,6 +11,7 @@ impl Mapping {
     /// If one of them lies outside.
     pub fn load_bytes(&self, offset: usize, len: usize) -> Result<Vec<u8>> {
         self.check(offset, len)?;
+        // `collect` does not know how many of a `Result` there will be, and takes three times as long.
         let mut bytes = Vec::with_capacity(len);
         for at in offset..offset + len {
             bytes.push(self.load(at)?);

@@ -47,6 +47,9 @@ impl From<End> for Value {
     }
 }
 
+/// How long the kernel may take to end a process that was killed, with all its memory.
+const DEATH: Duration = Duration::from_secs(60);
+
 /// The path of this program, whatever its name is; see `proc_pid_exe(5)`.
 pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
@@ -222,18 +225,14 @@ impl Process {
     ///
     /// If it does not end in time; then it is killed.
     pub fn wait(mut self, timeout: Duration) -> Result<End> {
-        let what = format!("the end of {}", self.name);
-        if !readable(&self.pidfd, timeout, &what)? {
-            return Err(Error::Deadline { what, timeout });
-        }
-        self.reap()
+        self.end_within(timeout)
     }
 
     /// Kills it by SIGKILL and waits for its end.
     ///
     /// # Errors
     ///
-    /// If it has ended already, or the signal cannot be sent.
+    /// If it has ended already, the signal cannot be sent, or the kernel does not end it.
     pub fn kill(&mut self) -> Result<End> {
         if self.reaped {
             // Its number may be another's by now.
@@ -241,6 +240,14 @@ impl Process {
             return Err(Error::Gone { who, what });
         }
         kill(self.pid, Signal::SIGKILL).map_err(Error::call("kill(SIGKILL)", &self.name))?;
+        self.end_within(DEATH)
+    }
+
+    fn end_within(&mut self, timeout: Duration) -> Result<End> {
+        let what = format!("the end of {}", self.name);
+        if !readable(&self.pidfd, timeout, &what)? {
+            return Err(Error::Deadline { what, timeout });
+        }
         self.reap()
     }
 
@@ -285,9 +292,8 @@ fn dies_with(parent: Pid) -> bool {
 impl Drop for Process {
     fn drop(&mut self) {
         if !self.reaped {
-            // Nobody is left to report to; the child is gone either way.
-            let _ = kill(self.pid, Signal::SIGKILL);
-            let _ = waitpid(self.pid, None);
+            // Nobody is left to report to.
+            let _ = self.kill();
         }
     }
 }
