@@ -32,7 +32,7 @@ const ROLE: &str = "actor";
 /// The environment variable with the path of a program that is an actor and nothing else, built from the same sources.
 ///
 /// Half of what it takes to start this program is to put addresses into its tables, none of which an actor needs; and
-/// the experiments start hundreds of them. But cargo can build this program without that one, or keep an old one.
+/// the experiments start many of them. But cargo can build this program without that one, or keep an old one.
 const PROGRAM: &str = "MMAPDEMO_ACTOR";
 
 /// What an actor can be asked to do with its current mapping.
@@ -378,7 +378,7 @@ pub struct Watch {
 /// Whether this process was started to be one.
 ///
 /// That is no matter of the command line's grammar: to describe and parse it takes a million instructions, and the
-/// experiments start hundreds of actors.
+/// experiments start many actors.
 #[must_use]
 pub fn is_one() -> bool {
     env::args_os().skip(1).eq([ROLE])

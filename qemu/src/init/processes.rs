@@ -25,7 +25,7 @@ fn of(pid: u32) -> Option<String> {
     let read = |file: &str| fs::read(dir.join(file)).ok();
     let text = |file| Some(String::from_utf8_lossy(&read(file)?).into_owned());
     let argv = read("cmdline")?;
-    // The kernel's own threads have none.
+    // The kernel's own threads have none, nor has who has ended.
     (!argv.is_empty()).then_some(())?;
     Some(line(pid, &argv, &text("stat")?, &text("stack")?))
 }
@@ -47,7 +47,6 @@ fn line(pid: u32, argv: &[u8], stat: &str, stack: &str) -> String {
         .collect();
     let place = match (state, functions.as_slice()) {
         (Some('R'), _) => "runs".to_owned(),
-        (Some('Z'), _) => "has ended, and nobody has waited for it".to_owned(),
         (_, []) => "sleeps".to_owned(),
         (_, functions) => format!("sleeps in {}", functions.join(" < ")),
     };
