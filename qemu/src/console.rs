@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::job::INIT_FAILED;
+
 /// A line after which the guest is dead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Death {
@@ -23,9 +25,6 @@ pub struct Allowance {
     #[serde(default)]
     pub taint: u64,
 }
-
-/// How `init` begins the line that says what it failed at.
-pub const INIT_FAILED: &str = "init: failed: ";
 
 const PANIC: &str = "Kernel panic - not syncing";
 

@@ -4,7 +4,7 @@ mod status;
 mod words;
 
 use crate::console::{self, Allowance, Death};
-use crate::job::{Ending, Event, Job, Program, Refusal, Work};
+use crate::job::{Ending, Event, Job, LEAK_KIB, Program, Refusal, Work};
 use crate::ktap::{self, Ktap, Verdict};
 use crate::output::Closed;
 use crate::phase::Phase;
@@ -15,10 +15,6 @@ const EXPECTED_TAINT: u64 = 1 << 12 | 1 << 13;
 
 /// The first of them; a kernel that checks no signatures does not set the other.
 const OUT_OF_TREE: u64 = 1 << 12;
-
-/// How much more memory may be in use after the module's life than before, in KiB: almost twice the 4.6 MiB that the
-/// longest suite was seen to leave behind on a stock kernel.
-pub const LEAK_KIB: u64 = 8 << 10;
 
 /// How a run ended. Whether a claim is true is another question, answered by the results.
 #[derive(Clone, Debug, PartialEq, Eq)]

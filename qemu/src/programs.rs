@@ -28,13 +28,15 @@ const MMAPDEMO: &str = "mmapdemo";
 /// That of the processes that they are about.
 const ACTOR: &str = "mmapdemo-actor";
 
-/// How they are built: from both packages, since what is selected decides which features of dependencies are built.
-const BUILD: [&str; 9] = [
+/// How they are built: from all packages, since what is selected decides which features of dependencies are built.
+const BUILD: [&str; 11] = [
     "build",
     "--package",
     "mmapdemo",
     "--package",
     "lab",
+    "--package",
+    "init",
     "--bin",
     MMAPDEMO,
     "--bin",

@@ -196,8 +196,11 @@ fn key(ingredients: &Ingredients<'_>) -> Result<String> {
 }
 
 fn digest(path: &Path) -> Result<Vec<u8>> {
-    let content = fs::read(path).with_context(|| format!("failed to read {}", path.display()))?;
-    Ok(Sha256::digest(content).to_vec())
+    let mut hash = Sha256::new();
+    File::open(path)
+        .and_then(|mut file| io::copy(&mut file, &mut hash))
+        .with_context(|| format!("failed to read {}", path.display()))?;
+    Ok(hash.finalize().to_vec())
 }
 
 fn memory(len: u64) -> io::Result<File> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use lab::exit_code::ExitCode;
-use lab::job::{Event, Refusal};
-use lab::outcome::{LEAK_KIB, Outcome};
+use lab::job::{Event, LEAK_KIB, Refusal};
+use lab::outcome::Outcome;
 use lab::output::Closed;
 use lab::phase::Phase;
 

@@ -10,7 +10,7 @@ use cpio::newc;
 use rustix::fs::FileType;
 
 /// Puts what is in `archive` below `root`; a file replaces an earlier one.
-pub(super) fn unpack(archive: &mut impl Read, root: &Path) -> Result<()> {
+pub(crate) fn unpack(archive: &mut impl Read, root: &Path) -> Result<()> {
     loop {
         let mut reader = newc::Reader::new(&mut *archive).context("failed to read an archive")?;
         if reader.entry().is_trailer() {

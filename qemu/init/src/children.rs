@@ -13,12 +13,12 @@ use rustix::process::{Pid, WaitOptions, WaitStatus, wait};
 use signal_hook::consts::{SIGCHLD, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::low_level::pipe;
 
-use super::ports::Control;
 use crate::job::{Command, Event};
+use crate::ports::Control;
 
 /// The listener to SIGCHLD.
 #[derive(Debug)]
-pub(super) struct Children {
+pub(crate) struct Children {
     died: UnixStream,
     /// busybox's `halt`, `poweroff` and `reboot` send PID 1 these signals.
     power_off: UnixStream,
@@ -26,7 +26,7 @@ pub(super) struct Children {
 
 /// Why a wait for a child ended.
 #[derive(Debug)]
-pub(super) enum Wake {
+pub(crate) enum Wake {
     /// The child is gone.
     Ended(WaitStatus),
     /// Somebody called `poweroff`, `halt` or `reboot`.
@@ -37,7 +37,7 @@ pub(super) enum Wake {
 
 impl Children {
     /// Begins to listen.
-    pub(super) fn adopt() -> Result<Self> {
+    pub(crate) fn adopt() -> Result<Self> {
         let listen = |signals: &[i32]| {
             let (listen, tell) = UnixStream::pair()?;
             for pair in [&listen, &tell] {
@@ -55,7 +55,7 @@ impl Children {
     }
 
     /// Waits for the child `pid`, and reaps every orphan that dies meanwhile.
-    pub(super) fn wait_for(&self, pid: Pid, control: &mut Control) -> Result<Wake> {
+    pub(crate) fn wait_for(&self, pid: Pid, control: &mut Control) -> Result<Wake> {
         loop {
             while let Some((reaped, status)) = wait(WaitOptions::NOHANG).or_else(none_left)? {
                 if reaped == pid {
@@ -84,7 +84,7 @@ impl Children {
     }
 
     /// Kills whatever still runs, and waits until it is gone: the next program finds no other.
-    pub(super) fn kill_leftovers(&self, control: &mut Control) -> Result<()> {
+    pub(crate) fn kill_leftovers(&self, control: &mut Control) -> Result<()> {
         let count = self.kill_all()?;
         if count > 0 {
             control.say(&Event::Leftovers { count })?;
@@ -93,7 +93,7 @@ impl Children {
     }
 
     /// Kills every other process, waits until it is gone, and returns how many there were.
-    pub(super) fn kill_all(&self) -> Result<usize> {
+    pub(crate) fn kill_all(&self) -> Result<usize> {
         // From PID 1, "every process" is every other one (kill(2)).
         match kill(KillPid::from_raw(-1), Signal::SIGKILL) {
             Ok(()) | Err(Errno::ESRCH) => {}

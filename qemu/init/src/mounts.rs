@@ -93,7 +93,7 @@ const DEV_LINKS: &[(&str, &str)] = &[
 ];
 
 /// Mounts everything, and makes the links of `/dev`.
-pub(super) fn mount_all() -> Result<()> {
+pub(crate) fn mount_all() -> Result<()> {
     for Mount {
         source,
         target,

@@ -9,16 +9,16 @@ use anyhow::{Context, Error, Result, bail};
 use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::termios::{InputModes, OptionalActions, Winsize, tcgetattr, tcsetattr, tcsetwinsize};
 
-use super::children::{Children, Wake};
-use super::ports::Control;
-use super::{LOGIN, programs};
+use crate::children::{Children, Wake};
 use crate::job::{self, Event, Shell, WindowSize};
+use crate::ports::Control;
+use crate::{LOGIN, programs};
 
 /// The terminal: the virtio console, which the lab shows in its own.
 const TERMINAL: &str = "/dev/hvc0";
 
 /// Runs the shell until the person leaves it.
-pub(super) fn run(shell: &Shell, children: &Children, control: &mut Control) -> Result<()> {
+pub(crate) fn run(shell: &Shell, children: &Children, control: &mut Control) -> Result<()> {
     let terminal = OpenOptions::new()
         .read(true)
         .write(true)
@@ -73,7 +73,7 @@ fn resize(terminal: &File, size: WindowSize) -> Result<()> {
 
 /// Becomes a login shell that leads a session on its terminal, which job control needs
 /// (credentials(7)). Returns only with an error.
-pub(super) fn login() -> Error {
+pub(crate) fn login() -> Error {
     let become_shell = || -> Result<Infallible> {
         let terminal = std::io::stdin();
         setsid().context("failed to lead a session")?;

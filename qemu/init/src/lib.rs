@@ -2,12 +2,17 @@
 //!
 //! It follows an [`Order`] and judges nothing: what it sees goes to the host as [`Event`]s. Whatever it
 //! fails at is an event and a line on the console, and then the guest powers off.
+//!
+//! A package of its own, as it is compiled for an emulated processor, and the lab is not.
+#![forbid(unsafe_code)]
 
 mod archive;
 mod children;
 mod debugged;
 mod early;
+pub mod job;
 mod leaks;
+pub mod mark;
 mod memory;
 mod mounts;
 mod order;
@@ -26,8 +31,7 @@ use anyhow::{Context, Result, bail};
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::reboot::{RebootMode, reboot};
 
-use crate::console::INIT_FAILED;
-use crate::job::{Ending, Event, Job, Module, Order, Refusal, Work};
+use crate::job::{Ending, Event, INIT_FAILED, Job, Module, Order, Refusal, Work};
 use children::Children;
 use ports::{Control, Ports};
 

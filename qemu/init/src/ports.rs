@@ -32,11 +32,11 @@ const PORTS_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where the ports are.
 #[derive(Debug)]
-pub(super) struct Ports(BTreeMap<String, PathBuf>);
+pub(crate) struct Ports(BTreeMap<String, PathBuf>);
 
 impl Ports {
     /// Waits until all ports have appeared, and links them by name in [`PORTS_DIR`].
-    pub(super) fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         // The kernel learns the names from the device by and by, and tells of each by a uevent
         // (drivers/char/virtio_console.c, VIRTIO_CONSOLE_PORT_NAME). Listen first, then look.
         let uevents = Uevents::listen()?;
@@ -63,7 +63,7 @@ impl Ports {
     }
 
     /// Opens the control port, and waits until the host listens.
-    pub(super) fn control(&self) -> Result<Control> {
+    pub(crate) fn control(&self) -> Result<Control> {
         Ok(Control {
             port: self.open(CONTROL_PORT)?,
             unread: Vec::new(),
@@ -71,7 +71,7 @@ impl Ports {
     }
 
     /// Opens a port to write to it. Only one process can have it open (`EBUSY` otherwise).
-    pub(super) fn open(&self, name: &str) -> Result<File> {
+    pub(crate) fn open(&self, name: &str) -> Result<File> {
         let path = self
             .0
             .get(name)
@@ -84,7 +84,7 @@ impl Ports {
     }
 
     /// Opens the port that a program reads its standard input from, before the host is told that it runs.
-    pub(super) fn stdin(&self) -> Result<File> {
+    pub(crate) fn stdin(&self) -> Result<File> {
         let mut port = self.open(STDIN_PORT)?;
         // Until the host is connected, read(2) says "end of file" and write(2) blocks: a byte that
         // nobody reads waits for it.
@@ -153,14 +153,14 @@ impl Uevents {
 
 /// The port for events and commands.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(crate) struct Control {
     port: File,
     unread: Vec<u8>,
 }
 
 impl Control {
     /// Tells the host; waits while the host is not connected.
-    pub(super) fn say(&mut self, event: &Event) -> Result<()> {
+    pub(crate) fn say(&mut self, event: &Event) -> Result<()> {
         let mut line = serde_json::to_vec(event).context("failed to write an event as JSON")?;
         line.push(b'\n');
         self.port
@@ -169,12 +169,12 @@ impl Control {
     }
 
     /// Readable when something has come that was not read.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.port.as_fd()
     }
 
     /// Waits for one command.
-    pub(super) fn next(&mut self) -> Result<Command> {
+    pub(crate) fn next(&mut self) -> Result<Command> {
         loop {
             if let Some(command) = self.take_command()? {
                 return Ok(command);
@@ -184,7 +184,7 @@ impl Control {
     }
 
     /// Waits for `len` bytes that are no commands.
-    pub(super) fn receive(&mut self, len: usize) -> Result<Vec<u8>> {
+    pub(crate) fn receive(&mut self, len: usize) -> Result<Vec<u8>> {
         let early = self.unread.len().min(len);
         let mut bytes: Vec<u8> = self.unread.drain(..early).collect();
         bytes.resize(len, 0);
@@ -195,7 +195,7 @@ impl Control {
     }
 
     /// Reads once.
-    pub(super) fn listen(&mut self) -> Result<()> {
+    pub(crate) fn listen(&mut self) -> Result<()> {
         let mut chunk = [0; 4096];
         let len = self
             .port
@@ -209,7 +209,7 @@ impl Control {
     }
 
     /// The next command, if it was read in full. What follows it may be no command, and stays.
-    pub(super) fn take_command(&mut self) -> Result<Option<Command>> {
+    pub(crate) fn take_command(&mut self) -> Result<Option<Command>> {
         let Some(end) = self.unread.iter().position(|&byte| byte == b'\n') else {
             return Ok(None);
         };
@@ -224,7 +224,7 @@ impl Control {
     }
 
     /// Waits until the host has read everything, however long its reader takes.
-    pub(super) fn wait_for_bye(&mut self) -> Result<()> {
+    pub(crate) fn wait_for_bye(&mut self) -> Result<()> {
         while self.next()? != Command::Bye {}
         Ok(())
     }

@@ -9,13 +9,13 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::children::Children;
-use super::ports::{Control, Ports};
-use super::programs::{self, Outputs};
+use crate::children::Children;
 use crate::job::{Command, Program, STANDBY};
+use crate::ports::{Control, Ports};
+use crate::programs::{self, Outputs};
 
 /// The program, which waits.
-pub(super) struct Early {
+pub(crate) struct Early {
     program: Program,
     child: Child,
     /// Its standard input.
@@ -23,7 +23,7 @@ pub(super) struct Early {
 }
 
 /// What came of the start.
-pub(super) enum Start {
+pub(crate) enum Start {
     /// It is ready, and writes there.
     Ready(Early, Outputs),
     /// It ended, or did not even begin.
@@ -34,7 +34,7 @@ pub(super) enum Start {
 
 impl Early {
     /// Starts the program, and waits until it is ready or the host says something.
-    pub(super) fn start(
+    pub(crate) fn start(
         program: Program,
         ports: &Ports,
         children: &Children,
@@ -88,7 +88,7 @@ impl Early {
     }
 
     /// Itself, if it is this program and still there; otherwise it is ended.
-    pub(super) fn for_program(
+    pub(crate) fn for_program(
         mut self,
         program: &Program,
         children: &Children,
@@ -102,7 +102,7 @@ impl Early {
     }
 
     /// Has it begin. If it has just ended, its status says how.
-    pub(super) fn begin(mut self) -> Child {
+    pub(crate) fn begin(mut self) -> Child {
         let _ = self.socket.write_all(b"\n");
         self.child
     }

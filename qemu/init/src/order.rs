@@ -11,20 +11,20 @@ use anyhow::{Context, Result, bail};
 use linux_crng_ioctl::ioctl::{add_randomness_to_kernel, force_kernel_crng_reseed};
 use rustix::time::{ClockId, Timespec, clock_settime};
 
-use super::children::Children;
-use super::early::{Early, Start};
-use super::ports::{Control, Ports};
-use super::programs::Outputs;
-use super::{archive, memory, taint};
+use crate::children::Children;
+use crate::early::{Early, Start};
 use crate::job::{AWAIT_PATH, Command, Event, ORDER_PATH, Order, Program};
+use crate::ports::{Control, Ports};
+use crate::programs::Outputs;
+use crate::{archive, memory, taint};
 
 /// What was done before the order came.
 #[derive(Default)]
-pub(super) struct Ahead {
+pub(crate) struct Ahead {
     /// A program that waits for its turn.
-    pub(super) early: Option<(Early, Outputs)>,
+    pub(crate) early: Option<(Early, Outputs)>,
     /// [`memory::unaccounted`], before the module.
-    pub(super) unaccounted: Option<u64>,
+    pub(crate) unaccounted: Option<u64>,
 }
 
 impl Ahead {
@@ -48,7 +48,7 @@ impl Ahead {
 }
 
 /// Takes it, and waits for it if need be.
-pub(super) fn take(
+pub(crate) fn take(
     ports: &Ports,
     children: &Children,
     control: &mut Control,

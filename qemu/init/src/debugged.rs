@@ -5,11 +5,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::ports::Control;
 use crate::job::{Command, Event, Module, Section};
+use crate::ports::Control;
 
 /// Says where the module is, and waits until the host says that somebody is ready to debug it.
-pub(super) fn wait(module: &Module, control: &mut Control) -> Result<()> {
+pub(crate) fn wait(module: &Module, control: &mut Control) -> Result<()> {
     let dir = Path::new("/sys/module").join(&module.name).join("sections");
     let sections = sections(&dir)
         .with_context(|| format!("failed to read the module's sections in {}", dir.display()))?;

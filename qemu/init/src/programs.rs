@@ -8,15 +8,15 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, bail};
 use rustix::process::Pid;
 
-use super::children::{Children, Wake};
-use super::early::Early;
-use super::ports::{Control, Ports};
-use super::processes;
+use crate::children::{Children, Wake};
+use crate::early::Early;
 use crate::job::{self, Event, KTAP_PORT, Program, STDERR_PORT, STDOUT_PORT};
 use crate::mark;
+use crate::ports::{Control, Ports};
+use crate::processes;
 
 /// Runs all of them, whatever becomes of each; the first may have been started early.
-pub(super) fn run(
+pub(crate) fn run(
     programs: &[Program],
     early: Option<(Early, Outputs)>,
     mark: &str,
@@ -125,13 +125,13 @@ fn end(
 }
 
 /// A child's process id, as wait(2) says it.
-pub(super) fn pid(child: &Child) -> Result<Pid> {
+pub(crate) fn pid(child: &Child) -> Result<Pid> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     pid.with_context(|| format!("failed to wait for process {}", child.id()))
 }
 
 /// A program as its order has it; where its streams lead is not said yet.
-pub(super) fn command(program: &Program) -> Result<Command> {
+pub(crate) fn command(program: &Program) -> Result<Command> {
     let (name, args) = program
         .argv
         .split_first()
@@ -147,7 +147,7 @@ pub(super) fn command(program: &Program) -> Result<Command> {
 }
 
 /// What every process of the guest finds in its environment; of the kernel's, nothing is passed on.
-pub(super) fn environment(command: &mut Command) {
+pub(crate) fn environment(command: &mut Command) {
     command.env_clear();
     command
         .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
@@ -157,13 +157,13 @@ pub(super) fn environment(command: &mut Command) {
 }
 
 /// The ports that programs write to. They stay open here, so that no program finds the other's busy.
-pub(super) struct Outputs {
+pub(crate) struct Outputs {
     stdout: File,
     stderr: File,
 }
 
 impl Outputs {
-    pub(super) fn open(ports: &Ports) -> Result<Self> {
+    pub(crate) fn open(ports: &Ports) -> Result<Self> {
         Ok(Self {
             stdout: ports.open(STDOUT_PORT)?,
             stderr: ports.open(STDERR_PORT)?,
@@ -171,7 +171,7 @@ impl Outputs {
     }
 
     /// Has a program write there.
-    pub(super) fn connect(&self, command: &mut Command) -> Result<()> {
+    pub(crate) fn connect(&self, command: &mut Command) -> Result<()> {
         let clone = |port: &File| port.try_clone().context("failed to share a port");
         command
             .stdout(clone(&self.stdout)?)

@@ -7,7 +7,7 @@ use std::path::Path;
 const DEPTH: usize = 6;
 
 /// One line for each process but this one; those that are gone meanwhile are left out.
-pub(super) fn describe() -> Vec<String> {
+pub(crate) fn describe() -> Vec<String> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };

@@ -24,7 +24,7 @@ const SEARCHES: usize = 2;
 const OBJECT: &str = "unreferenced object ";
 
 /// Has the kernel search, if it can.
-pub(super) fn scan() -> Result<Option<Event>> {
+pub(crate) fn scan() -> Result<Option<Event>> {
     if !Path::new(KMEMLEAK).exists() {
         return Ok(None);
     }
