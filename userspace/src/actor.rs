@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::evidence::CallEnd;
 use crate::exit_code::ExitCode;
-use crate::faults;
+use crate::faults::Counter;
 use crate::object::Request;
 use crate::process::{self, End, Process};
 use crate::procfs::{self, Page, Vma};
@@ -405,6 +405,7 @@ fn serve() -> Result<()> {
 
 fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
     let mut own = None;
+    let mut faults = Counter::default();
     while let Some(order) = link.hear_next()? {
         let answer = match order {
             Order::Map(request) => match request.try_map() {
@@ -426,7 +427,7 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
                 Ok(Answer::Left)
             }
             order => match own.as_ref().or(inherited) {
-                Some(mapping) => obey(&order, mapping),
+                Some(mapping) => obey(&order, mapping, &mut faults),
                 None => Ok(Answer::Broke("nothing is mapped".to_owned())),
             },
         };
@@ -435,17 +436,17 @@ fn act(mut link: Link, inherited: Option<&Mapping>) -> Result<()> {
     Ok(())
 }
 
-fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
+fn obey(order: &Order, mapping: &Mapping, faults: &mut Counter) -> Result<Answer> {
     match order {
         Order::Map(_) | Order::Allocate(_) | Order::Leave => Ok(Answer::Broke(
             "an order about no mapping is not for `obey`".to_owned(),
         )),
         Order::Store { offset, bytes } => {
             let store = |mapping: &Mapping| mapping.store_bytes(*offset, bytes);
-            let ((), faults) = faults::count(mapping, store)?;
+            let ((), faults) = faults.count(mapping, store)?;
             Ok(Answer::Stored { faults })
         }
-        Order::Load { offset, len } => load(mapping, *offset, *len).map(Answer::Loaded),
+        Order::Load { offset, len } => load(mapping, faults, *offset, *len).map(Answer::Loaded),
         Order::Publish { offset, word } => {
             mapping.word(*offset)?.store(*word, Ordering::Release);
             Ok(Answer::Stored { faults: 0 })
@@ -463,7 +464,7 @@ fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
                 }
                 std::hint::spin_loop();
             }
-            load(mapping, then.0, then.1).map(|loaded| Answer::Watched(Some(loaded)))
+            load(mapping, faults, then.0, then.1).map(|loaded| Answer::Watched(Some(loaded)))
         }
         Order::Page => procfs::page(mapping.addr()).map(Answer::Page),
         Order::Addr => Ok(Answer::Addr(mapping.addr())),
@@ -471,7 +472,7 @@ fn obey(order: &Order, mapping: &Mapping) -> Result<Answer> {
     }
 }
 
-fn load(mapping: &Mapping, offset: usize, len: usize) -> Result<Loaded> {
-    let (bytes, faults) = faults::count(mapping, |mapping| mapping.load_bytes(offset, len))?;
+fn load(mapping: &Mapping, faults: &mut Counter, offset: usize, len: usize) -> Result<Loaded> {
+    let (bytes, faults) = faults.count(mapping, |mapping| mapping.load_bytes(offset, len))?;
     Ok(Loaded { bytes, faults })
 }
