@@ -3,6 +3,8 @@
 //! The ioctls of the three nodes: numbers and structures.
 //!
 //! The driver and userspace compile this one file, so that they cannot disagree. It imports nothing.
+//! The driver (Kbuild sets `MODULE`) does without some of the usual traits: for each that it
+//! implemented, the compiler would look at every C structure that does, too.
 //! No structure has padding or a pointer: all bytes are defined, and 32-bit userspace sees the same
 //! layout as 64-bit userspace.
 
@@ -47,7 +49,8 @@ pub const FAULT: u32 = 2;
 
 /// What anybody may know of a node.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(MODULE), derive(Debug, Default, PartialEq, Eq))]
 pub struct Info {
     /// How pages of the buffer get into a mapping: [`INSERT_PAGE`], [`REMAP_PFN`] or [`FAULT`].
     pub strategy: u32,
@@ -63,7 +66,8 @@ pub struct Info {
 
 /// What the kernel knows of one page of the buffer.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(MODULE), derive(Debug, Default, PartialEq, Eq))]
 pub struct PageInfo {
     /// Which page, counted from 0; given by the caller.
     pub pgoff: u64,
@@ -78,7 +82,8 @@ pub struct PageInfo {
 
 /// Bytes that the kernel is to set to one value.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(MODULE), derive(Debug, Default, PartialEq, Eq))]
 pub struct Fill {
     /// Where they start.
     pub offset: u64,
@@ -94,7 +99,8 @@ pub struct Fill {
 ///
 /// It wraps around. Nothing is returned, so that nothing can fail after the change.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(MODULE), derive(Debug, Default, PartialEq, Eq))]
 pub struct Increment {
     /// Where its 8 bytes start: a multiple of 8.
     pub offset: u64,
@@ -102,7 +108,8 @@ pub struct Increment {
 
 /// Bytes that the kernel is to read.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy)]
+#[cfg_attr(not(MODULE), derive(Debug, Default, PartialEq, Eq))]
 pub struct Checksum {
     /// Where they start; given by the caller.
     pub offset: u64,
