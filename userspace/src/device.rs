@@ -17,13 +17,26 @@ pub const DEFAULT_NODES: [&str; 3] = ["/dev/mmapdemo", "/dev/mmapdemo-pfn", "/de
 #[derive(Clone, Debug)]
 pub struct Device {
     node: PathBuf,
+    stands_in: bool,
 }
 
 impl Device {
     /// The device behind `node`, whether it is there or not.
     #[must_use]
     pub fn new(node: impl Into<PathBuf>) -> Self {
-        Self { node: node.into() }
+        Self {
+            node: node.into(),
+            stands_in: false,
+        }
+    }
+
+    /// Another file in its place, for a rehearsal: what it says for the driver, which cannot be asked, means nothing.
+    #[must_use]
+    pub fn stand_in(file: impl Into<PathBuf>) -> Self {
+        Self {
+            stands_in: true,
+            ..Self::new(file)
+        }
     }
 
     /// The default node that maps its buffer in this way.
@@ -84,6 +97,9 @@ impl Device {
     /// `ENOTTY` if it is another driver.
     pub fn pfn(&self, pgoff: u64) -> Result<u64> {
         let asked = ioctl::page_info(self.open()?.as_fd(), pgoff);
+        if self.stands_in {
+            return Ok(0);
+        }
         let node = self.node.display().to_string();
         let info = asked.map_err(Error::call(format!("PAGE_INFO of page {pgoff}"), node))?;
         Ok(info.pfn)
@@ -95,8 +111,15 @@ impl Device {
     ///
     /// `ENOTTY` if it is another driver.
     pub fn info(&self) -> Result<Info> {
+        let asked = ioctl::info(self.open()?.as_fd());
+        if self.stands_in {
+            return Ok(Info {
+                len: PAGE_SIZE as u64,
+                ..Info::default()
+            });
+        }
         let node = self.node.display().to_string();
-        ioctl::info(self.open()?.as_fd()).map_err(Error::call("INFO", node))
+        asked.map_err(Error::call("INFO", node))
     }
 
     /// The length of the buffer in bytes.

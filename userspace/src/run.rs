@@ -182,16 +182,22 @@ pub fn perform(claim: &Claim, experiments: &[&Experiment], fixture: &Fixture) ->
     }
 }
 
-/// Does the experiments of those claims that are about the device and change nothing but it, with something else in
-/// its place. What that cannot do ends its experiment, and nobody asks what was seen.
-pub fn rehearse(claims: &[&Claim], experiments: &[&Experiment], fixture: &Fixture) {
+/// Does the experiments of those claims that are about the device and change nothing but it, with a stand-in for it.
+/// What that cannot do ends its experiment, and what is found means nothing.
+#[must_use]
+pub fn rehearse<'a>(
+    claims: &[&'a Claim],
+    experiments: &[&Experiment],
+    fixture: &Fixture,
+) -> Vec<Finding<'a>> {
     let is_harmless = |need: &Need| matches!(need, Need::Device | Need::Pagemap);
-    let about_the_device = |claim: &&&Claim| claim.object == Object::Device;
-    for claim in claims.iter().filter(about_the_device) {
-        if claim.needs.iter().all(is_harmless) {
-            let _ = look(claim, experiments, fixture);
-        }
-    }
+    let can_be_rehearsed =
+        |claim: &&&Claim| claim.object == Object::Device && claim.needs.iter().all(is_harmless);
+    let rehearsed = claims.iter().filter(can_be_rehearsed).map(|claim| Finding {
+        claim,
+        trials: vec![trial(claim, fixture, || look(claim, experiments, fixture))],
+    });
+    rehearsed.collect()
 }
 
 fn broke(claim: &Claim, message: String) -> crate::error::Error {
