@@ -43,7 +43,7 @@ enum Order {
     /// Store bytes, one by one.
     Store {
         offset: usize,
-        #[serde(with = "hex::serde")]
+        #[serde(with = "const_hex::serde::no_prefix")]
         bytes: Vec<u8>,
     },
     /// Load bytes, one by one.
@@ -88,7 +88,7 @@ enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loaded {
     /// The bytes.
-    #[serde(with = "hex::serde")]
+    #[serde(with = "const_hex::serde::no_prefix")]
     pub bytes: Vec<u8>,
     /// Page faults taken by the loads.
     pub faults: u64,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", content = "value", rename_all = "kebab-case")]
 pub enum Value {
     /// Memory or file content.
-    Bytes(#[serde(with = "hex::serde")] Vec<u8>),
+    Bytes(#[serde(with = "const_hex::serde::no_prefix")] Vec<u8>),
     /// How many.
     Count(u64),
     /// Whether.

@@ -41,7 +41,7 @@ pub struct Frame {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mapcount: Option<i64>,
     /// The first bytes of it, as they are in physical memory: no process was asked.
-    #[serde(with = "hex::serde")]
+    #[serde(with = "const_hex::serde::no_prefix")]
     pub bytes: Vec<u8>,
 }
 
