@@ -31,18 +31,61 @@ struct Timing {
 
 /// A line of a terminal that shows that something is awaited; dropping it removes the line.
 #[derive(Debug)]
-pub struct Waiting(ProgressBar);
+pub struct Waiting {
+    bars: MultiProgress,
+    bar: ProgressBar,
+}
 
 impl Waiting {
     /// From now on something else is awaited.
     pub fn becomes(&self, name: &str) {
-        self.0.set_prefix(name.to_owned());
+        self.bar.set_prefix(name.to_owned());
+        self.bar.set_message("");
+    }
+
+    /// Says how much of it has come.
+    pub fn advance(&self, done: usize, total: usize) {
+        self.bar.set_message(format!("{done} of {total}"));
+    }
+
+    /// Removes the line for a while.
+    #[must_use]
+    pub fn pause(self) -> Paused {
+        let (name, message) = (self.bar.prefix(), self.bar.message());
+        Paused {
+            bars: self.bars.clone(),
+            elapsed: self.bar.elapsed(),
+            name,
+            message,
+        }
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What a [`Waiting`] was before it was removed.
+#[derive(Debug)]
+pub struct Paused {
+    bars: MultiProgress,
+    elapsed: Duration,
+    name: String,
+    message: String,
+}
+
+impl Paused {
+    /// Shows it again.
+    #[must_use]
+    pub fn resume(self) -> Waiting {
+        let bar = spinner(&self.bars, &self.name).with_elapsed(self.elapsed);
+        bar.set_message(self.message);
+        Waiting {
+            bars: self.bars,
+            bar,
+        }
     }
 }
 
@@ -69,7 +112,7 @@ impl Progress {
         Self::with_bars(false, false)
     }
 
-    fn with_bars(quiet: bool, bars: bool) -> Self {
+    pub(crate) fn with_bars(quiet: bool, bars: bool) -> Self {
         let bars = (!quiet && bars).then(MultiProgress::new);
         Self {
             started: Instant::now(),
@@ -98,15 +141,13 @@ impl Progress {
     /// Shows that `name` is awaited, on a terminal: elsewhere a note was enough.
     #[must_use]
     pub fn waiting(&self, name: &str) -> Option<Waiting> {
-        self.bar(name).map(Waiting)
+        let bars = self.bars.clone()?;
+        let bar = spinner(&bars, name);
+        Some(Waiting { bars, bar })
     }
 
     fn bar(&self, name: &str) -> Option<ProgressBar> {
-        let bar = self.bars.as_ref()?.add(ProgressBar::new_spinner());
-        bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));
-        bar.set_prefix(name.to_owned());
-        bar.enable_steady_tick(TICK);
-        Some(bar)
+        self.bars.as_ref().map(|bars| spinner(bars, name))
     }
 
     /// Says something that is not a stage, above the bars.
@@ -220,6 +261,14 @@ impl Drop for Stage<'_> {
             self.progress.record(&self.name, self.started, took);
         }
     }
+}
+
+fn spinner(bars: &MultiProgress, name: &str) -> ProgressBar {
+    let bar = bars.add(ProgressBar::new_spinner());
+    bar.set_style(style("{spinner} {prefix:<44} {elapsed:>4} {wide_msg}"));
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(TICK);
+    bar
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -1,6 +1,7 @@
 //! One run of the guest: boots it, watches it, and reports.
 
 mod attendance;
+mod awaited;
 mod front;
 mod heard;
 mod listener;

@@ -1,5 +1,5 @@
-//! The lab on a terminal: who gets the keys, in the guest's shell and beside gdb, and that the terminal is as it was
-//! when the lab has ended.
+//! The lab on a terminal: who gets the keys, in the guest's shell and beside gdb, what is shown meanwhile, and that the
+//! terminal is as it was when the lab has ended.
 //!
 //! Uses the cache that `lab` itself uses, and fills it if need be.
 #![expect(
@@ -115,6 +115,22 @@ fn gdb_attaches_from_another_terminal_to_a_guest_with_a_shell() {
     lab.enter("echo went-on-$((1 + 1))");
     lab.see("went-on-2");
     lab.enter("exit");
+    let (code, said) = lab.end();
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn how_many_claims_have_been_judged_is_shown_behind_what_was_written() {
+    let claims = [
+        "private-no-copy-at-mmap",
+        "shared-fork-inherits",
+        "private-is-snapshot",
+    ];
+    let mut lab = lab(&[&["run"], &claims[..]].concat());
+    lab.see("/dev/mmapdemo answers");
+    lab.see("run mmapdemo");
+    lab.see_like("[12] of 3");
+    lab.see("3 claims planned, 3 run: 3 as expected");
     let (code, said) = lab.end();
     assert_eq!(code, 0, "{said}");
 }

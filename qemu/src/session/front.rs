@@ -1,18 +1,17 @@
 //! The lab's side of a guest's standard streams: two outputs, one input, perhaps a terminal.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 
 use super::Streams;
+use super::awaited::Awaited;
 use crate::input::{self, InputPump, Manner};
 use crate::job::{Command, Order, Program, Work};
 use crate::machine::Channel;
-use crate::output::{Closed, OutputPump, OutputState, Sink};
-use crate::progress::Waiting;
+use crate::output::{Closed, OutputPump, OutputState};
 use crate::terminal::{self, RawTerminal, SizeChanges};
 use crate::vm::Vm;
 
@@ -29,51 +28,6 @@ pub(super) struct Front {
     waiting: Awaited,
 }
 
-/// Shows that something is awaited, until something else is shown.
-#[derive(Clone, Default)]
-struct Awaited(Arc<Mutex<Option<Waiting>>>);
-
-impl Awaited {
-    fn becomes(&self, name: &str) {
-        if let Some(waiting) = &*self.lock() {
-            waiting.becomes(name);
-        }
-    }
-
-    fn is_over(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Waiting>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same sink; its first byte ends the wait.
-    fn until(&self, sink: Sink) -> Sink {
-        Box::new(Ending {
-            sink,
-            awaited: self.clone(),
-        })
-    }
-}
-
-/// A sink, and what is over when something comes there.
-struct Ending {
-    sink: Sink,
-    awaited: Awaited,
-}
-
-impl Write for Ending {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.awaited.is_over();
-        self.sink.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.sink.flush()
-    }
-}
-
 impl Front {
     /// Starts to carry the outputs. The input waits for the program that reads it.
     pub(super) fn new(vm: &Vm, order: &Order, streams: Streams) -> Result<Self> {
@@ -83,8 +37,8 @@ impl Front {
             stderr,
             waiting,
         } = streams;
-        let waiting = Awaited(Arc::new(Mutex::new(waiting)));
-        let (stdout, stderr) = (waiting.until(stdout), waiting.until(stderr));
+        let waiting = Awaited::new(waiting);
+        let (stdout, stderr) = (waiting.around(stdout), waiting.around(stderr));
         let (woken, waker) = UnixStream::pair().context("failed to make a wake-up channel")?;
         let (leave, leaver) = UnixStream::pair().context("failed to make a wake-up channel")?;
         for end in [&woken, &waker, &leaver] {
@@ -123,15 +77,28 @@ impl Front {
         self.waiting.is_over();
     }
 
+    /// Whether anybody sees how many results have come.
+    pub(super) fn shows_results(&self) -> bool {
+        self.waiting.is_shown()
+    }
+
+    /// So many of the planned results have come.
+    pub(super) fn show_results(&self, done: usize, planned: usize) {
+        self.waiting.advances(done, planned);
+    }
+
     /// A program begins: if it is the one that reads the input, it gets it; otherwise it is awaited until it says
-    /// something.
+    /// something, or for as long as it gives results.
     pub(super) fn started(&mut self, vm: &Vm, work: &Work, index: usize) -> Result<()> {
         let program = match work {
             Work::Programs(programs) => programs.get(index),
             Work::Shell(_) => None,
         };
         match program.filter(|program| !program.stdin) {
-            Some(program) => self.waiting.becomes(&format!("run {}", program.name())),
+            Some(program) => {
+                let name = format!("run {}", program.name());
+                self.waiting.becomes(&name, program.ktap);
+            }
             None => self.begun(),
         }
         match work {

@@ -14,6 +14,7 @@ use super::heard::Heard;
 use super::listener::{Listener, poll_timeout};
 use crate::interrupt;
 use crate::job::{Command, Event, Order, Work};
+use crate::ktap;
 use crate::mark::Piece;
 use crate::outcome::End;
 use crate::phase::{Deadlines, Phase, Progress, Timing};
@@ -224,9 +225,14 @@ impl<'a> Watch<'a> {
 
     /// Reads once from a channel that is ready.
     fn read(&mut self, index: usize) -> Result<()> {
-        let nr_events = self.listener.heard.events.len();
+        let heard = &self.listener.heard;
+        let (nr_events, len_ktap) = (heard.events.len(), heard.ktap.len());
         self.listener.read(index);
         let Listener { vm, heard, .. } = &self.listener;
+        if heard.ktap.len() > len_ktap && self.front.shows_results() {
+            let ktap = ktap::parse(&String::from_utf8_lossy(&heard.ktap));
+            self.front.show_results(ktap.results.len(), ktap.planned);
+        }
         if heard.monitor.started() && *self.progress.phase() == Phase::Start {
             self.progress.enter(Phase::Boot);
         }
