@@ -4,7 +4,8 @@
 //!
 //! The driver and userspace compile this one file, so that they cannot disagree. It imports nothing.
 //! The driver (Kbuild sets `MODULE`) does without some of the usual traits: for each that it
-//! implemented, the compiler would look at every C structure that does, too.
+//! implemented, the compiler would look at every C structure that does, too. To print or compare
+//! one while you look for a mistake, have its line derive the trait in both worlds.
 //! No structure has padding or a pointer: all bytes are defined, and 32-bit userspace sees the same
 //! layout as 64-bit userspace.
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::strategy::Strategy;
 use crate::sys::{Mapping, PAGE_SIZE, ioctl};
-use crate::uapi::Info;
+use crate::uapi::{Info, PageInfo};
 
 /// Where the module puts its nodes; the first maps its buffer by `vm_insert_page()`.
 pub const DEFAULT_NODES: [&str; 3] = ["/dev/mmapdemo", "/dev/mmapdemo-pfn", "/dev/mmapdemo-fault"];
@@ -93,16 +93,24 @@ impl Device {
     ///
     /// # Errors
     ///
+    /// As [`Device::page_info`].
+    pub fn pfn(&self, pgoff: u64) -> Result<u64> {
+        Ok(self.page_info(pgoff)?.pfn)
+    }
+
+    /// What the driver says of the page at `pgoff` of the buffer.
+    ///
+    /// # Errors
+    ///
     /// As the ioctl `PAGE_INFO` of `driver/uapi.rs`: `EPERM` without `CAP_SYS_ADMIN`, `EINVAL` beyond the buffer,
     /// `ENOTTY` if it is another driver.
-    pub fn pfn(&self, pgoff: u64) -> Result<u64> {
+    pub fn page_info(&self, pgoff: u64) -> Result<PageInfo> {
         let asked = ioctl::page_info(self.open()?.as_fd(), pgoff);
         if self.stands_in {
-            return Ok(0);
+            return Ok(PageInfo::default());
         }
         let node = self.node.display().to_string();
-        let info = asked.map_err(Error::call(format!("PAGE_INFO of page {pgoff}"), node))?;
-        Ok(info.pfn)
+        asked.map_err(Error::call(format!("PAGE_INFO of page {pgoff}"), node))
     }
 
     /// What the driver says of the node.
@@ -114,6 +122,7 @@ impl Device {
         let asked = ioctl::info(self.open()?.as_fd());
         if self.stands_in {
             return Ok(Info {
+                nr_pages: 1,
                 len: PAGE_SIZE as u64,
                 ..Info::default()
             });

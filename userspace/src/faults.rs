@@ -15,7 +15,7 @@ pub fn count<T>(mapping: &Mapping, touch: impl Fn(&Mapping) -> Result<T>) -> Res
     Counter::default().count(mapping, touch)
 }
 
-/// Counts faults again and again, in the process that makes the first count.
+/// Counts faults again and again, in one process: a child does not inherit the entries of what is shared.
 ///
 /// The code, the stack and the heap that an access uses would fault themselves when they are used for the
 /// first time, above all after fork(2). So it is made in scratch memory first, which is already populated. To map

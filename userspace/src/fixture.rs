@@ -95,7 +95,7 @@ impl Fixture {
         of(self.strategy).or_else(|| of(None))
     }
 
-    /// A process that is unrelated to this one, and has nothing mapped.
+    /// A process that is unrelated to this one, and has nothing mapped of what it was told to map.
     ///
     /// # Errors
     ///

@@ -386,14 +386,14 @@ mod os_strings {
         Bytes(Vec<u8>),
     }
 
-    pub(crate) fn serialize<S: Serializer>(args: &[OsString], to: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(args: &[OsString], to: S) -> Result<S::Ok, S::Error> {
         to.collect_seq(args.iter().map(|arg| match arg.to_str() {
             Some(text) => Argument::Text(text.to_owned()),
             None => Argument::Bytes(arg.as_bytes().to_vec()),
         }))
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
         from: D,
     ) -> Result<Vec<OsString>, D::Error> {
         let args = Vec::<Argument>::deserialize(from)?;

@@ -89,6 +89,7 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
             },
         mark,
     } = order;
+    let is_restored = ahead.unaccounted.is_some();
     let count = || ahead.unaccounted.map_or_else(memory::unaccounted, Ok);
     let before = module.is_some().then(count).transpose()?;
     if let Some(kib) = before {
@@ -121,7 +122,7 @@ fn follow(ports: &Ports, control: &mut Control) -> Result<()> {
         unload(&module, control)?;
     }
     if let Some(before) = before {
-        let kib = memory::settled(before)?;
+        let kib = memory::settled(before, is_restored)?;
         control.say(&Event::Unaccounted { kib })?;
     }
     // A person who leaves a shell does not want to wait for that.

@@ -35,14 +35,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The memory in KiB that is in use once the module has gone: counted again while it would be a leak, as long as
 /// the kernel may still be freeing some.
-pub(crate) fn settled(before: u64) -> Result<u64> {
-    let enough = before + LEAK_KIB;
-    // To give back what is only kept takes as long as rmmod, and can but lessen this.
-    let count = counted()?;
-    if count <= enough {
-        return Ok(count);
+///
+/// That the kernel gives back what it keeps can but lessen it. It takes as long as rmmod, which is too long for somebody
+/// who waits for a restored machine; others do not leave out what may trip over something that the module left behind.
+pub(crate) fn settled(before: u64, is_restored: bool) -> Result<u64> {
+    let first = is_restored.then(counted).transpose()?;
+    let deadline = Instant::now() + SETTLING;
+    settle(first, unaccounted, before + LEAK_KIB, deadline)
+}
+
+/// The `first` count, if there is one and it is no more than `enough`; otherwise the least of others.
+fn settle(
+    first: Option<u64>,
+    count: impl FnMut() -> Result<u64>,
+    enough: u64,
+    deadline: Instant,
+) -> Result<u64> {
+    match first.filter(|kib| *kib <= enough) {
+        Some(kib) => Ok(kib),
+        None => least(count, enough, deadline),
     }
-    least(unaccounted, enough, Instant::now() + SETTLING)
 }
 
 /// Counts until there is no more than `enough`, or until `deadline`; the least of all counts.
@@ -58,22 +70,23 @@ fn least(mut count: impl FnMut() -> Result<u64>, enough: u64, deadline: Instant)
 
 /// Has the kernel give back what it only keeps at hand, and counts what is left, in KiB.
 pub(crate) fn unaccounted() -> Result<u64> {
-    write("/proc/sys/vm/drop_caches")?;
+    // Pages of files, and what the slab caches can do without.
+    write("/proc/sys/vm/drop_caches", "3")?;
     counted()
 }
 
 /// What is in use now, in KiB.
 fn counted() -> Result<u64> {
     // What each processor has counted by itself is added up.
-    write("/proc/sys/vm/stat_refresh")?;
+    write("/proc/sys/vm/stat_refresh", "1")?;
     let kept = kept(&read_trimmed("/proc/zoneinfo")?).context("failed to parse /proc/zoneinfo")?;
     let meminfo = read_trimmed("/proc/meminfo")?;
     let count = count(&meminfo).context("failed to parse /proc/meminfo")?;
     Ok(count.saturating_sub(kept))
 }
 
-fn write(path: &str) -> Result<()> {
-    fs::write(path, "3").with_context(|| format!("failed to write {path}"))
+fn write(path: &str, value: &str) -> Result<()> {
+    fs::write(path, value).with_context(|| format!("failed to write {path}"))
 }
 
 /// The free pages that are kept at hand for each processor, in KiB: megabytes, which come and go, and are part of no
@@ -117,6 +130,14 @@ mod tests {
         assert_eq!(kept(zoneinfo), Some(4 * 2097));
         assert_eq!(kept("  count: x\n"), None);
         assert_eq!(kept("Node 0, zone    DMA32\n"), None);
+    }
+
+    #[test]
+    fn a_first_count_decides_only_if_it_is_no_leak() {
+        let settle = |first| settle(first, || Ok(5), 10, Instant::now()).unwrap();
+        assert_eq!(settle(Some(10)), 10);
+        assert_eq!(settle(Some(11)), 5);
+        assert_eq!(settle(None), 5);
     }
 
     #[test]

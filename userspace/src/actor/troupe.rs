@@ -16,7 +16,7 @@ use crate::error::Result;
 pub struct Troupe(RefCell<Vec<Rc<RefCell<Body>>>>);
 
 impl Troupe {
-    /// An unrelated process that has nothing mapped: one that waits, or a new one.
+    /// An unrelated process that has nothing mapped of what it was told to map: one that waits, or a new one.
     ///
     /// # Errors
     ///

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -16,7 +15,7 @@ use crate::evidence::Evidence;
 use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::process::{Process, read_until};
-use crate::sys::{at_exit, ioctl};
+use crate::sys::at_exit;
 use crate::turn::{Link, TURN};
 
 pub(super) const ALL: &[Experiment] = &[Experiment {
@@ -81,10 +80,7 @@ fn ways_to_end(fixture: &Fixture) -> Result<Evidence> {
 
 /// Mappings that the driver knows of, and references to its first page.
 fn counts(fixture: &Fixture) -> Result<(u64, u64)> {
-    let device = fixture.device.open()?;
-    let info = ioctl::info(device.as_fd()).map_err(Error::call("INFO", "the device"))?;
-    let page = ioctl::page_info(device.as_fd(), 0);
-    let page = page.map_err(Error::call("PAGE_INFO", "the device"))?;
+    let (info, page) = (fixture.device.info()?, fixture.device.page_info(0)?);
     Ok((info.mappings, u64::from(page.refcount.unsigned_abs())))
 }
 

@@ -1,6 +1,5 @@
 //! Leak: what stays when nobody unmaps, as long as the process lives.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
@@ -15,7 +14,7 @@ use crate::experiment::Experiment;
 use crate::fixture::Fixture;
 use crate::object::Request;
 use crate::procfs;
-use crate::sys::{PAGE_SIZE, ioctl};
+use crate::sys::PAGE_SIZE;
 
 pub(super) const ALL: &[Experiment] = &[
     Experiment {
@@ -58,12 +57,10 @@ fn note_counts(
     fixture: &Fixture,
     before: Option<Counts>,
 ) -> Result<Counts> {
-    let device = fixture.device.open()?;
     let node = fixture.device.node().display().to_string();
     let vmas = procfs::vmas(getpid())?;
     let areas = vmas.iter().filter(|vma| vma.name == node).count() as u64;
-    let info = ioctl::info(device.as_fd()).map_err(Error::call("INFO", &node))?;
-    let page = ioctl::page_info(device.as_fd(), 0).map_err(Error::call("PAGE_INFO", &node))?;
+    let (info, page) = (fixture.device.info()?, fixture.device.page_info(0)?);
     let counts = (
         areas,
         info.mappings,
