@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use crate::accel;
 use crate::cache;
 use crate::cached_kernel::KernelTree;
+use crate::checks::Checks;
 use crate::cli::{AccelChoice, Extras, Kernel, KernelArgs};
 use crate::command::Cancelled;
 use crate::failure::Failure;
@@ -23,7 +24,7 @@ use crate::module::{Builder, KernelModule};
 use crate::own_kernel;
 use crate::parallel;
 use crate::prepare::{self, Request};
-use crate::programs::Programs;
+use crate::programs::{Programs, TestProgram};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::stop::Stop;
@@ -270,6 +271,16 @@ impl<'a> Workshop<'a> {
         let mirror = args.mirror.as_deref();
         let (progress, stop) = (self.progress, &self.stop);
         Kit::prepare(contents, &self.layout, mirror, update, progress, stop)
+    }
+
+    /// The tests that need a guest, built.
+    ///
+    /// # Errors
+    ///
+    /// As [`TestProgram::build_all`].
+    pub fn guest_tests(&self, checks: Checks) -> Result<Vec<TestProgram>> {
+        let _shown = self.progress.waiting("build the guest's tests");
+        TestProgram::build_all(&self.layout, checks, &self.stop)
     }
 
     /// The kit, if anything of it is wanted.

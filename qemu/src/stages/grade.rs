@@ -135,8 +135,7 @@ fn examine(
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let programs =
-        TestProgram::build_all(&workshop.layout, checks::Checks::default(), &workshop.stop)?;
+    let programs = workshop.guest_tests(checks::Checks::default())?;
     let test = programs.into_iter().find(|program| program.name == TESTS);
     let mut test = test.context("failed to find the tests of the driver")?;
     require_known(&tasks, &test)?;

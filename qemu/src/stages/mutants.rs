@@ -142,7 +142,7 @@ struct Suite<'a> {
 
 impl<'a> Suite<'a> {
     fn new(workshop: &'a Workshop<'a>, kernel: &KernelArgs) -> Result<Self> {
-        let tests = TestProgram::build_all(&workshop.layout, Checks::default(), &workshop.stop)?;
+        let tests = workshop.guest_tests(Checks::default())?;
         let test = tests.into_iter().find(|test| test.name == test::DRIVER);
         let mut test = test.context("failed to find the tests of the driver")?;
         if let Some(name) = LEFT_OUT

@@ -39,7 +39,9 @@ const ALL_SKIPPED: i32 = 4;
 /// When a guest cannot be made or started, or ends badly; when a recording cannot be read, or a file not written.
 pub fn show(workshop: &Workshop<'_>, args: &Show) -> Result<ExitCode> {
     if args.list {
+        let shown = workshop.progress.waiting("build the guest's programs");
         let programs = Programs::build(&workshop.layout, &workshop.stop)?;
+        drop(shown);
         print!("{}", list(&programs, &workshop.stop)?);
         return Ok(ExitCode::AsExpected);
     }

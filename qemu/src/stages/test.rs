@@ -68,7 +68,7 @@ impl Subject {
 
     /// The test programs, without the tests that this kernel is an exception to.
     fn tests(&self, workshop: &Workshop<'_>) -> Result<Vec<TestProgram>> {
-        let mut programs = TestProgram::build_all(&workshop.layout, self.checks, &workshop.stop)?;
+        let mut programs = workshop.guest_tests(self.checks)?;
         programs.sort_by_key(|program| program.name == DRIVER);
         let mut excepted = 0;
         for program in &mut programs {

@@ -37,7 +37,9 @@ pub fn watch(workshop: &Workshop<'_>, args: &Watch) -> Result<ExitCode> {
     // From the beginning, so that no change is lost.
     let sources = Changes::watch(&workshop.layout.project)?;
     let target = workshop.prepare(&args.kernel, false)?;
+    let shown = workshop.progress.waiting("build the guest's programs");
     let programs = Programs::build(&workshop.layout, &workshop.stop)?;
+    drop(shown);
     let mut rounds = Rounds::new(target, programs, args);
     let mut changed = Changed::default();
     loop {
