@@ -54,7 +54,7 @@ pub enum ExitCode {
     Panicked,
     /// The kernel ran into a fault of its own.
     Oopsed,
-    /// The guest ended without a word.
+    /// The guest reset or switched itself off in the middle of its work.
     Vanished,
     /// QEMU was killed, or gave up.
     QemuDied,

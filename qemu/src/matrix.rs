@@ -124,32 +124,36 @@ pub fn end(outcome: &Outcome) -> Result<Option<String>, String> {
         | Outcome::InsmodRefused(_)
         | Outcome::UnloadRefused(_)
         | Outcome::Panicked { .. }
-        | Outcome::Oopsed { .. }
-        | Outcome::TimedOut {
-            phase: Phase::Load | Phase::Program(_) | Phase::Unload,
-            ..
-        } => Ok(Some(outcome.to_string())),
-        Outcome::TimedOut {
-            phase:
-                Phase::Start
-                | Phase::Boot
-                | Phase::Restore
-                | Phase::HandOver
-                | Phase::Attach
-                | Phase::Drain
-                | Phase::PowerOff,
-            ..
+        | Outcome::Oopsed { .. } => Ok(Some(outcome.to_string())),
+        // A guest that hangs or resets once the driver is in, has it from the driver.
+        Outcome::TimedOut { phase, .. } | Outcome::Vanished { phase, .. } if has_driver(phase) => {
+            Ok(Some(outcome.to_string()))
         }
+        Outcome::TimedOut { .. }
+        | Outcome::Vanished { .. }
         | Outcome::NotStarted { .. }
         | Outcome::NotCut
         | Outcome::OutputLost
         | Outcome::OutputClosed(_)
         | Outcome::InitFailed { .. }
         | Outcome::DiedInBoot { .. }
-        | Outcome::Vanished { .. }
         | Outcome::QemuDied { .. }
         | Outcome::Interrupted
         | Outcome::SetUp { .. } => Err(outcome.to_string()),
+    }
+}
+
+/// Whether what happens then may be the driver's doing.
+fn has_driver(phase: &Phase) -> bool {
+    match phase {
+        Phase::Load | Phase::Program(_) | Phase::Unload => true,
+        Phase::Start
+        | Phase::Boot
+        | Phase::Restore
+        | Phase::HandOver
+        | Phase::Attach
+        | Phase::Drain
+        | Phase::PowerOff => false,
     }
 }
 
@@ -201,8 +205,8 @@ pub fn document(tried: &Tried, all: &[Patch], fates: &[(&Patch, Fate)], before: 
          tests that do the same very often or are about the kernel more than the driver:\n\
          `{left_out}`.\n\n\
          Where only one of them has noticed, it has done so in a second boot, too. A guest that ends while the claims are judged\n\
-         leaves the tests to another one, and the test in which that ends has noticed. That a guest ends without a word, does\n\
-         not boot, or loses its output, says nothing about the driver: then it is booted again.\n\n\
+         leaves the tests to another one, and the test in which that ends has noticed. That a guest does not boot, or loses its\n\
+         output, says nothing about the driver: then it is booted again.\n\n\
          {HEADS}"
     );
     let fate = |mutant: &Patch| {
@@ -350,8 +354,9 @@ mod tests {
                 before: None,
             },
             Outcome::Vanished {
-                phase: Phase::Program(0),
+                phase: Phase::PowerOff,
                 reason: None,
+                before: None,
             },
             Outcome::QemuDied {
                 how: "was killed".into(),
@@ -369,6 +374,14 @@ mod tests {
         };
         let caught = Caught::by(&report(hung, None), &[]).unwrap();
         assert_eq!(caught.end.as_deref(), Some("timed out during program 1"));
+        let reset = Outcome::Vanished {
+            phase: Phase::Program(0),
+            reason: Some("guest-reset".into()),
+            before: None,
+        };
+        let said = reset.to_string();
+        let caught = Caught::by(&report(reset, None), &[]).unwrap();
+        assert_eq!(caught.end, Some(said));
     }
 
     #[test]

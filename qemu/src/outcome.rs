@@ -130,12 +130,14 @@ pub enum Outcome {
         /// When.
         phase: Phase,
     },
-    /// The guest reset or switched itself off in the middle of its work, without a word.
+    /// The guest reset or switched itself off in the middle of its work, and did not say why.
     Vanished {
         /// When.
         phase: Phase,
         /// What QEMU said about it.
         reason: Option<String>,
+        /// The kernel's first complaint before that, which may say why.
+        before: Option<String>,
     },
     /// QEMU was killed, or gave up.
     QemuDied {
@@ -264,7 +266,11 @@ fn died(seen: &Observed<'_>) -> Option<Outcome> {
             });
             let reason = reason.clone();
             let silent = if booted {
-                Outcome::Vanished { phase, reason }
+                Outcome::Vanished {
+                    phase,
+                    reason,
+                    before,
+                }
             } else {
                 Outcome::DiedInBoot { line: None }
             };

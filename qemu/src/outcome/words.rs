@@ -75,12 +75,17 @@ impl fmt::Display for Outcome {
                 write!(f, "kernel oopsed during {phase}: {line}")?;
                 earlier(f, before.as_deref())
             }
-            Self::Vanished { phase, reason } => {
+            Self::Vanished {
+                phase,
+                reason,
+                before,
+            } => {
                 let reason = reason.as_deref().unwrap_or("no reason known");
-                write!(
-                    f,
-                    "guest ended by itself during {phase}, without a word ({reason})"
-                )
+                write!(f, "guest ended by itself during {phase} ({reason})")?;
+                match before {
+                    None => write!(f, ", without a word"),
+                    before => earlier(f, before.as_deref()),
+                }
             }
             Self::QemuDied { how, phase } => write!(f, "QEMU {how} during {phase}"),
             Self::TimedOut { phase, before } => {

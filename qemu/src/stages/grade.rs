@@ -26,7 +26,6 @@ use crate::job::{Event, Program, Work};
 use crate::libtest::Tally;
 use crate::matrix;
 use crate::outcome::Outcome;
-use crate::phase::Phase;
 use crate::plan::Plan;
 use crate::programs::TestProgram;
 use crate::report::{ProgramStatus, Report};
@@ -307,11 +306,6 @@ fn clean_end(is_clean: bool) -> Check {
 fn bad_end(outcome: &Outcome) -> Result<Option<String>> {
     match outcome {
         Outcome::Interrupted => Err(Failure::Interrupted("grading".into()).into()),
-        // A guest that resets without a word, once the driver is in, has it from the driver.
-        Outcome::Vanished {
-            phase: Phase::Load | Phase::Program(_) | Phase::Unload,
-            ..
-        } => Ok(Some(outcome.to_string())),
         outcome => matrix::end(outcome).map_err(anyhow::Error::msg),
     }
 }

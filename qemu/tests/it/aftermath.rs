@@ -94,6 +94,7 @@ fn all() -> Vec<Outcome> {
         Outcome::Vanished {
             phase: phase.clone(),
             reason: None,
+            before: None,
         },
         Outcome::QemuDied {
             how,

@@ -70,6 +70,23 @@ fn the_first_complaint_of_a_guest_that_hangs_is_told() {
 }
 
 #[test]
+fn the_first_complaint_of_a_guest_that_resets_is_told() {
+    let mut run = Run::ended(reset(), "clean-7.3.log");
+    assert_eq!(
+        run.outcome().to_string(),
+        "guest ended by itself during program 1 (guest-reset), without a word"
+    );
+    let complaint = "BUG: Bad page map in process mmapdemo-actor  pte:80000000063ab027";
+    run.console.push_str("[    4.3] ");
+    run.console.push_str(complaint);
+    run.console.push('\n');
+    assert_eq!(
+        run.outcome().to_string(),
+        format!("guest ended by itself during program 1 (guest-reset); before that: {complaint}")
+    );
+}
+
+#[test]
 fn a_complaint_that_is_allowed_explains_no_death() {
     let console = "[    1.0] WARNING: one\n[    1.1] BUG kmalloc-64 (Tainted: G): Object already free\n\
         [    1.2] pagealloc: memory corruption\n[    1.3] Oops: general protection fault\n[    1.4] WARNING: late\n";

@@ -232,7 +232,8 @@ fn end_without_a_death_is_told_by_what_ended() {
         outcome(reset()),
         Outcome::Vanished {
             phase: phase.clone(),
-            reason
+            reason,
+            before: None
         }
     );
     assert_eq!(
