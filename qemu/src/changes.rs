@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
-/// Directories that are watched with all below them.
-const WATCHED: [&str; 3] = ["driver", "userspace", "qemu"];
+/// Directories of the project that are watched with all below them, beside the driver's.
+const WATCHED: [&str; 2] = ["userspace", "qemu"];
 
 /// What of the project a file belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,7 @@ impl Changed {
 /// The watch over a project. Dropping it ends it.
 pub struct Changes {
     project: PathBuf,
+    driver: PathBuf,
     noticed: Receiver<(Instant, notify::Result<Event>)>,
     woken: UnixStream,
     #[expect(dead_code, reason = "held for its Drop")]
@@ -53,12 +54,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Begins to watch the project, or a copy of a part of it.
+    /// Begins to watch the project, or a copy of a part of it; and of `driver`, which may be the same, its `Kbuild` and
+    /// `driver/`.
     ///
     /// # Errors
     ///
     /// When the kernel watches no more files for this user (inotify(7): `max_user_watches`).
-    pub fn watch(project: &Path) -> Result<Self> {
+    pub fn watch(project: &Path, driver: &Path) -> Result<Self> {
         let context = || format!("failed to watch the files of {}", project.display());
         let (woken, waker) = UnixStream::pair().with_context(context)?;
         waker.set_nonblocking(true).with_context(context)?;
@@ -70,7 +72,8 @@ impl Changes {
             let _ = (&waker).write(b"!");
         })
         .with_context(context)?;
-        for dir in WATCHED.map(|name| project.join(name)) {
+        let dirs = WATCHED.map(|name| project.join(name));
+        for dir in dirs.into_iter().chain([driver.join("driver")]) {
             if dir.is_dir() {
                 watcher
                     .watch(&dir, RecursiveMode::Recursive)
@@ -78,11 +81,14 @@ impl Changes {
             }
         }
         // For Kbuild and Cargo.lock; editors replace files by others, so that watching those is not enough.
-        watcher
-            .watch(project, RecursiveMode::NonRecursive)
-            .with_context(context)?;
+        for dir in [project, driver] {
+            watcher
+                .watch(dir, RecursiveMode::NonRecursive)
+                .with_context(context)?;
+        }
         Ok(Self {
             project: project.to_owned(),
+            driver: driver.to_owned(),
             noticed,
             woken,
             watcher,
@@ -127,11 +133,19 @@ impl Changes {
         if !is_complete(event.kind) {
             return Vec::new();
         }
-        let inside = event.paths.iter().filter_map(|path| {
-            let inside = path.strip_prefix(&self.project).ok()?;
-            Some((part_of(inside)?, inside.to_owned()))
+        let files = event.paths.iter().filter_map(|path| self.part(path));
+        files.collect()
+    }
+
+    /// What this file belongs to, if to anything that is built, and its path in there.
+    fn part(&self, path: &Path) -> Option<(Part, PathBuf)> {
+        // Of two drivers, only one is built.
+        let in_one = [(&self.driver, true), (&self.project, false)].map(|(dir, is_driver)| {
+            let inside = path.strip_prefix(dir).ok()?;
+            let part = part_of(inside).filter(|part| (*part == Part::Driver) == is_driver)?;
+            Some((part, inside.to_owned()))
         });
-        inside.collect()
+        in_one.into_iter().flatten().next()
     }
 }
 
@@ -181,7 +195,7 @@ mod tests {
         for name in ["driver/sub", "userspace/src"] {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
-        let watch = Changes::watch(dir.path()).unwrap();
+        let watch = Changes::watch(dir.path(), dir.path()).unwrap();
         (dir, watch)
     }
 
@@ -222,6 +236,26 @@ mod tests {
         let changed = next(&watch);
         let path = Path::new("userspace/src/main.rs");
         assert_eq!(changed.file_of(Part::Experiments), Some(path));
+    }
+
+    #[test]
+    fn of_two_drivers_the_one_counts_that_is_built() {
+        let (dir, _) = project();
+        let own = tempfile::tempdir().unwrap();
+        fs::create_dir(own.path().join("driver")).unwrap();
+        let watch = Changes::watch(dir.path(), own.path()).unwrap();
+        fs::write(dir.path().join("driver/sub/raw.rs"), "fn main() {}").unwrap();
+        fs::write(dir.path().join("userspace/src/main.rs"), "fn main() {}").unwrap();
+        let unbuilt = next(&watch);
+        let experiments = (Part::Experiments, PathBuf::from("userspace/src/main.rs"));
+        assert_eq!(unbuilt.files, [experiments]);
+        fs::write(own.path().join("driver/raw.rs"), "fn main() {}").unwrap();
+        let built = next(&watch);
+        let driver = (Part::Driver, PathBuf::from("driver/raw.rs"));
+        assert_eq!(built.files, [driver]);
+        fs::write(own.path().join("Kbuild"), "obj-m := x.o\n").unwrap();
+        let kbuild = (Part::Driver, PathBuf::from("Kbuild"));
+        assert_eq!(next(&watch).files, [kbuild]);
     }
 
     #[test]

@@ -161,14 +161,15 @@ impl<'a> Workshop<'a> {
         }
     }
 
-    /// Builds the module: from the sources in `driver`, or else from those of the clone.
+    /// The absolute path of the directory with the `Kbuild` and the `driver/` that the module is built from: `driver`, or else
+    /// the clone.
     ///
     /// # Errors
     ///
-    /// When `driver` has no such sources, or they do not compile.
-    pub fn build_module(&self, target: &Target, driver: Option<&Path>) -> Result<KernelModule> {
+    /// When `driver` has none.
+    pub fn driver(&self, driver: Option<&Path>) -> Result<PathBuf> {
         let Some(driver) = driver else {
-            return self.builder(target).build(self.progress, &self.stop);
+            return Ok(self.layout.project.clone());
         };
         if !driver.join("Kbuild").is_file() || !driver.join("driver").is_dir() {
             return Err(Failure::Usage(format!(
@@ -177,10 +178,18 @@ impl<'a> Workshop<'a> {
             ))
             .into());
         }
-        let project = std::path::absolute(driver)
-            .with_context(|| format!("failed to name the directory {}", driver.display()))?;
+        std::path::absolute(driver)
+            .with_context(|| format!("failed to name the directory {}", driver.display()))
+    }
+
+    /// Builds the module: from the sources in `driver`, or else from those of the clone.
+    ///
+    /// # Errors
+    ///
+    /// When `driver` has no such sources, or they do not compile.
+    pub fn build_module(&self, target: &Target, driver: Option<&Path>) -> Result<KernelModule> {
         let layout = Layout {
-            project,
+            project: self.driver(driver)?,
             ..self.layout.clone()
         };
         let builder = Builder {

@@ -10,7 +10,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -21,6 +21,7 @@ use lab::job::{KTAP_PATH, Program, Work};
 use lab::ktap;
 use lab::machine::Hardware;
 use lab::outcome::Outcome;
+use lab::patch::{Patch, Sources};
 use lab::plan::Plan;
 use lab::progress::Progress;
 use lab::seal;
@@ -402,4 +403,75 @@ fn the_bench_counts_what_is_good() {
         text(&output.stderr)
     );
     assert_eq!(output.status.code(), Some(0));
+}
+
+/// Reads what is said up to a line with `last` in it.
+#[track_caller]
+fn read_to(lines: &mut impl BufRead, last: &str) -> String {
+    let mut said = String::new();
+    while !said.lines().last().is_some_and(|line| line.contains(last)) {
+        let read = lines.read_line(&mut said).unwrap();
+        assert!(read > 0, "it ends without {last:?}: {said}");
+    }
+    said
+}
+
+#[test]
+fn a_driver_that_is_watched_is_judged_after_each_change() {
+    let _alone = alone();
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mutants = Patch::all(&project.join("driver/mutants")).unwrap();
+    let mutant = mutants.iter().find(|it| it.name == "22-private-as-shared");
+    let mut sources = Sources::read(project).unwrap();
+    let own = tempfile::tempdir().unwrap();
+    sources.write(own.path()).unwrap();
+    sources.apply(mutant.unwrap()).unwrap();
+    let mutated = tempfile::tempdir().unwrap();
+    sources.write(mutated.path()).unwrap();
+    // In one file, so that each change is one.
+    let file = "driver/raw.rs";
+    let [right, wrong] =
+        [&own, &mutated].map(|dir| fs::read_to_string(dir.path().join(file)).unwrap());
+    let save = |text: &str| fs::write(own.path().join(file), text).unwrap();
+
+    let driver = own.path().to_str().unwrap();
+    let claim = "private-writes-invisible-to-others";
+    let mut lab = start(&["watch", "--driver", driver, claim]);
+    let mut said = BufReader::new(lab.stderr.take().unwrap());
+    let mut next = || read_to(&mut said, "waiting for a change");
+    let first = next();
+    assert!(!first.contains("after the change"), "{first}");
+
+    save(&wrong);
+    let judged = next();
+    let verdict = format!("not as expected: {claim}");
+    assert!(judged.contains(&verdict), "{judged}");
+    assert!(judged.contains("after the change"), "{judged}");
+
+    save(&format!("{right}\nfn broken( {{\n"));
+    let broken = next();
+    assert!(broken.contains("--> driver/raw.rs:"), "{broken}");
+
+    save(&right);
+    let judged = next();
+    assert!(judged.contains("after the change"), "{judged}");
+    assert!(!judged.contains("not as expected"), "{judged}");
+
+    kill(Pid::from_raw(lab.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let output = lab.wait_with_output().unwrap();
+    let code = i32::from(ExitCode::Interrupted.number());
+    assert_eq!(output.status.code(), Some(code));
+    let verdicts = as_expected(&output.stdout);
+    assert_eq!(verdicts, [1, 0, 1], "of one claim as expected");
+}
+
+/// Of each run, how many claims came out as expected.
+fn as_expected(stdout: &[u8]) -> Vec<usize> {
+    let text = text(stdout);
+    let runs = text.split(" claims planned, ").skip(1);
+    let counts = runs.map(|run| {
+        let (before, _) = run.split_once(" as expected").unwrap();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    });
+    counts.collect()
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use super::watch::Rounds;
 use crate::changes::{Changed, Part};
 use crate::cli::warm::Bench;
-use crate::cli::{AccelChoice, Extras, GuestArgs, Run};
+use crate::cli::{AccelChoice, Extras, GuestArgs, KernelArgs, Run};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::Work;
@@ -74,7 +74,8 @@ pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
 /// The times of the edits after which all was as expected.
 fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Duration>> {
     let project = workshop.layout.project.join("target/lab/bench");
-    Sources::read(&workshop.layout.project)?.write(&project)?;
+    let driver = workshop.driver(args.kernel.driver.as_deref())?;
+    Sources::read(&driver)?.write(&project)?;
     let mut there = workshop.again()?;
     there.layout.project = project;
     let guest = GuestArgs {
@@ -82,11 +83,16 @@ fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Dur
         insmod_args: Vec::new(),
         timeout: Some(60),
     };
+    // The copy, which is edited, is the project of that workshop.
+    let kernel = KernelArgs {
+        driver: None,
+        ..args.kernel.clone()
+    };
     let run = Run {
         claims: CLAIMS.map(str::to_owned).to_vec(),
         warm: true,
         may_skip: Some(Vec::new()),
-        ..Run::all(args.kernel.clone(), guest)
+        ..Run::all(kernel, guest)
     };
     let mut rounds = Rounds::new(built.target.clone(), built.programs.clone(), run);
     let mut times = Vec::new();

@@ -1,6 +1,7 @@
 //! `lab mutants`: whether the tests notice a driver that is wrong.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -135,6 +136,8 @@ fn choose<'a>(all: &'a [Patch], names: &[String]) -> Result<Vec<&'a Patch>> {
 /// What is tried on each driver, and where.
 struct Suite<'a> {
     workshop: &'a Workshop<'a>,
+    /// Where the driver is, and its `Kbuild`.
+    driver: PathBuf,
     built: Built,
     test: TestProgram,
     all: Witnesses,
@@ -152,6 +155,7 @@ impl<'a> Suite<'a> {
             bail!("failed to leave out {name}: the driver has no such test");
         }
         test.tests.retain(|test| !LEFT_OUT.contains(&test.as_str()));
+        let driver = workshop.driver(kernel.driver.as_deref())?;
         let built = workshop.build(kernel)?;
         let ids = HostCommand::new("list the claims", &built.programs.mmapdemo)
             .args(["list", "--object", "device", "--ids", "--needs-only", NEEDS])
@@ -165,6 +169,7 @@ impl<'a> Suite<'a> {
         }
         Ok(Self {
             workshop,
+            driver,
             built,
             test,
             all,
@@ -304,7 +309,7 @@ impl<'a> Suite<'a> {
     fn build(&self, mutant: &Patch) -> Result<KernelModule> {
         let workshop = self.workshop;
         let copy = tempfile::tempdir().context("failed to make a temporary directory")?;
-        let mut sources = Sources::read(&workshop.layout.project)?;
+        let mut sources = Sources::read(&self.driver)?;
         sources.apply(mutant)?;
         sources.write(copy.path())?;
         let layout = Layout {

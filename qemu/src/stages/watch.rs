@@ -35,7 +35,8 @@ pub fn watch(workshop: &Workshop<'_>, args: &Watch) -> Result<ExitCode> {
         ..Run::all(args.kernel.clone(), args.guest.clone())
     };
     // From the beginning, so that no change is lost.
-    let sources = Changes::watch(&workshop.layout.project)?;
+    let driver = workshop.driver(args.kernel.driver.as_deref())?;
+    let sources = Changes::watch(&workshop.layout.project, &driver)?;
     let target = workshop.prepare(&args.kernel, false)?;
     let shown = workshop.progress.waiting("build the guest's programs");
     let programs = Programs::build(&workshop.layout, &workshop.stop)?;
@@ -125,8 +126,9 @@ impl Rounds {
         let target = self.target.clone();
         // Each has a processor of its own, if there are two.
         let (module, ready) = thread::scope(|scope| {
-            let builder = workshop.builder(&target);
-            let module = scope.spawn(move || builder.build(workshop.progress, &workshop.stop));
+            let driver = self.args.kernel.driver.clone();
+            let target = &target;
+            let module = scope.spawn(move || workshop.build_module(target, driver.as_deref()));
             let ready = self.get_ready(workshop, changed);
             (module.join(), ready)
         });
