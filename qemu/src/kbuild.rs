@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::command::HostCommand;
+use crate::incremental;
 
 /// Changes whenever the settings are written down in another way.
 pub const RECIPE: &str = "settings 1";
@@ -72,7 +73,7 @@ pub fn clear(out: &Path, came_to_its_end: bool) -> Result<()> {
     }
     for entry in fs::read_dir(out).with_context(|| context(out))? {
         let path = entry.with_context(|| context(out))?.path();
-        let stays = [LOCK, FILE].map(|name| out.join(name));
+        let stays = [LOCK, FILE, incremental::CACHE].map(|name| out.join(name));
         if stays.contains(&path) {
             continue;
         }

@@ -37,6 +37,7 @@ pub mod failure;
 pub mod grade;
 pub mod host;
 pub mod html;
+pub mod incremental;
 pub mod initramfs;
 pub mod input;
 pub mod interrupt;

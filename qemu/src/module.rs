@@ -12,6 +12,7 @@ use crate::cached_kernel::KernelTree;
 use crate::command::{Finished, HostCommand, Stream};
 use crate::failure::Failure;
 use crate::host;
+use crate::incremental;
 use crate::kbuild::{self, Settings};
 use crate::layout::Layout;
 use crate::lock::Lock;
@@ -58,6 +59,27 @@ pub enum Strictness {
     Clippy,
 }
 
+/// How a module is built; each way has a directory of its own, so that none undoes what another has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// As Kbuild does it: the one that counts.
+    Whole,
+    /// The same, with what a debugger needs: types, variables and source lines.
+    Debugged,
+    /// Only what has changed since the last time is compiled ([`incremental`]); as a whole if that does not link.
+    Incremental,
+}
+
+impl Manner {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Whole => "module",
+            Self::Debugged => "module-debug",
+            Self::Incremental => "module-incremental",
+        }
+    }
+}
+
 /// What a module is built from and with.
 #[derive(Clone, Copy, Debug)]
 pub struct Builder<'a> {
@@ -67,9 +89,8 @@ pub struct Builder<'a> {
     pub sysroot: &'a Sysroot,
     /// The kernel to build for.
     pub kernel: &'a KernelTree,
-    /// Whether the module is to have what a debugger needs: types, variables and source lines. It is then built in
-    /// a directory of its own, and the usual one stays as it is.
-    pub debug_info: bool,
+    /// How it is built.
+    pub manner: Manner,
 }
 
 impl Builder<'_> {
@@ -79,12 +100,8 @@ impl Builder<'_> {
     ///
     /// When the driver does not compile: with the compiler's own words.
     pub fn build(&self, progress: &Progress, stop: &Stop) -> Result<KernelModule> {
-        let name = if self.debug_info {
-            "module-debug"
-        } else {
-            "module"
-        };
-        let out = self.layout.build(&self.kernel.release).join(name);
+        let out = self.layout.build(&self.kernel.release);
+        let out = out.join(self.manner.directory());
         let path = out.join("mmapdemo.ko");
         fs::create_dir_all(&out).with_context(|| format!("failed to make {}", out.display()))?;
         let _lock = Lock::take(&out.join(kbuild::LOCK), PURPOSE, progress)?;
@@ -96,7 +113,7 @@ impl Builder<'_> {
         kbuild::clear(&out, stamp.is_file())?;
         let _ = fs::remove_file(&stamp);
         let stage = progress.stage(PURPOSE);
-        let said = self.kbuild(&out, Strictness::Build, stop)?;
+        let said = self.compile(&out, progress, stop)?;
         stage.done();
         if !said.is_empty() {
             progress.note(said.trim_end());
@@ -141,6 +158,27 @@ impl Builder<'_> {
             what: "driver/ is not formatted as the kernel's rustfmt does it".into(),
         }
         .into())
+    }
+
+    /// Runs Kbuild in this manner, and returns what the compiler had to say.
+    fn compile(&self, out: &Path, progress: &Progress, stop: &Stop) -> Result<String> {
+        if self.manner != Manner::Incremental {
+            return self.kbuild(out, Strictness::Build, stop);
+        }
+        incremental::prepare(out)?;
+        let said = self.kbuild(out, Strictness::Build, stop);
+        let diagnostics = said.as_ref().map_or_else(Failure::diagnostics_of, |_| "");
+        if diagnostics.is_empty() || is_an_error_of_the_driver(diagnostics) {
+            return said;
+        }
+        // A call that is only gone if all is one unit, such as those of `build_assert!`.
+        progress.note("  in units it does not build: compiled as a whole");
+        kbuild::clear(out, true)?;
+        let whole = Self {
+            manner: Manner::Whole,
+            ..*self
+        };
+        whole.kbuild(out, Strictness::Build, stop)
     }
 
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
@@ -188,9 +226,16 @@ impl Builder<'_> {
             // It takes its time to make, and 24 of 25 bytes on the way into a guest that is restored.
             format!(
                 "CONFIG_DEBUG_INFO={}",
-                if self.debug_info { "y" } else { "" }
+                if self.manner == Manner::Debugged {
+                    "y"
+                } else {
+                    ""
+                }
             ),
         ];
+        if self.manner == Manner::Incremental && strictness == Strictness::Build {
+            words.push(incremental::argument(Path::new(OUTPUT_MOUNT)));
+        }
         if strictness == Strictness::Clippy {
             words.extend(["CLIPPY=1".into(), "KRUSTFLAGS=-Dwarnings".into()]);
         }

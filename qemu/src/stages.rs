@@ -25,10 +25,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::{AccelChoice, Check, Cli, Command, Furnishing, KernelArgs};
+use crate::cli::{AccelChoice, Check, Cli, Command, Exec, Furnishing, KernelArgs, Run, Shell};
 use crate::exit_code::ExitCode as Code;
 use crate::failure::Failure;
 use crate::kit::Kit;
+use crate::module::Manner;
 use crate::prepare;
 use crate::programs::Programs;
 use crate::progress::Progress;
@@ -46,7 +47,8 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Man { dir } => return manual::man(dir.as_deref()).map(Into::into),
         _ => {}
     }
-    let workshop = Workshop::open(progress)?;
+    let mut workshop = Workshop::open(progress)?;
+    workshop.manner = manner(&cli.command);
     match &cli.command {
         Command::Demo(args) => run::demo(&workshop, args).map(Into::into),
         Command::Doctor(args) => doctor::doctor(&workshop, args).map(Into::into),
@@ -84,6 +86,18 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
         Command::Mutants(args) => mutants::mutants(&workshop, args).map(Into::into),
         Command::Test(args) => test::test(&workshop, args).map(Into::into),
         Command::Stress(args) => stress::stress(&workshop, args).map(Into::into),
+    }
+}
+
+/// How a command builds modules: what restores machines is in a hurry.
+fn manner(command: &Command) -> Manner {
+    match command {
+        Command::Watch(_)
+        | Command::Run(Run { warm: true, .. })
+        | Command::Exec(Exec { warm: true, .. })
+        | Command::Shell(Shell { warm: true, .. }) => Manner::Incremental,
+        Command::Debug(_) => Manner::Debugged,
+        _ => Manner::Whole,
     }
 }
 

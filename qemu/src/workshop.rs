@@ -20,7 +20,7 @@ use crate::kit::{self, Contents, Kit};
 use crate::layout::Layout;
 use crate::lock::Lock;
 use crate::machine::{Hardware, Machine};
-use crate::module::{Builder, KernelModule};
+use crate::module::{Builder, KernelModule, Manner};
 use crate::own_kernel;
 use crate::parallel;
 use crate::prepare::{self, Request};
@@ -39,8 +39,8 @@ pub struct Workshop<'a> {
     pub progress: &'a Progress,
     /// How one failed job stops the others.
     pub stop: Stop,
-    /// Whether modules are built for a debugger.
-    pub debug_info: bool,
+    /// How modules are built.
+    pub manner: Manner,
 }
 
 /// A kernel, and the toolchain for it.
@@ -95,7 +95,7 @@ impl<'a> Workshop<'a> {
             layout: Layout::find()?,
             progress,
             stop,
-            debug_info: false,
+            manner: Manner::Whole,
         })
     }
 
@@ -109,7 +109,7 @@ impl<'a> Workshop<'a> {
             layout: self.layout.clone(),
             progress: self.progress,
             stop: Stop::new().context("failed to make a pipe")?,
-            debug_info: self.debug_info,
+            manner: self.manner,
         })
     }
 
@@ -157,7 +157,7 @@ impl<'a> Workshop<'a> {
             layout: &self.layout,
             sysroot: &target.sysroot,
             kernel: &target.kernel,
-            debug_info: self.debug_info,
+            manner: self.manner,
         }
     }
 

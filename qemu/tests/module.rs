@@ -12,8 +12,14 @@ use std::process::Output;
 use std::time::{Duration, SystemTime};
 
 use assert_cmd::Command;
+use clap::Parser;
+use lab::cli::{self, Cli};
 use lab::exit_code::ExitCode;
+use lab::failure::Failure;
+use lab::module::Manner;
 use lab::patch::Sources;
+use lab::progress::Progress;
+use lab::workshop::Workshop;
 
 /// What the driver says of itself, which is in the module, too.
 const DESCRIPTION: &str = "Kernel memory to read";
@@ -58,6 +64,28 @@ impl Project {
         let said = String::from_utf8_lossy(&built.stderr).into_owned();
         assert!(built.status.success(), "{said}");
         fs::read(self.out().join("mmapdemo.ko")).unwrap()
+    }
+
+    /// What has changed of it, in units; or the compiler's words.
+    fn build_incrementally(&self) -> Result<Vec<u8>, String> {
+        let cli = Cli::try_parse_from(["lab", "build"]).unwrap();
+        let cli::Command::Build(stock) = cli.command else {
+            unreachable!("build was asked for");
+        };
+        let progress = Progress::new(true);
+        let mut workshop = Workshop::open(&progress).unwrap();
+        workshop.layout.project = self.dir.path().into();
+        workshop.manner = Manner::Incremental;
+        let target = workshop.prepare(&stock, false).unwrap();
+        let module = workshop.build_module(&target, None);
+        module
+            .map(|module| module.elf)
+            .map_err(|error| Failure::diagnostics_of(&error).to_owned())
+    }
+
+    /// Where the products are of what is compiled in units.
+    fn units(&self) -> PathBuf {
+        self.out().with_file_name("module-incremental")
     }
 
     /// An edit makes another module than `before`, and the one that is built with nothing left of earlier builds.
@@ -165,4 +193,38 @@ fn a_driver_that_does_not_compile_is_told_of_in_the_compilers_words_each_time() 
     }
     fs::write(project.source(), text).unwrap();
     assert_same(&project.build(), &good);
+}
+
+#[test]
+fn what_is_compiled_in_units_is_never_of_an_earlier_driver() {
+    let project = Project::new();
+    let before = project.build_incrementally().unwrap();
+    let text = fs::read_to_string(project.source()).unwrap();
+    project.edit("Some memory to read");
+    let edited = project.build_incrementally().unwrap();
+    assert!(edited != before, "nothing was built");
+    // An error keeps what was found out before.
+    fs::write(project.source(), format!("{text}\nfn broken( {{\n")).unwrap();
+    let said = project.build_incrementally().unwrap_err();
+    assert!(said.contains("--> driver/mmapdemo.rs:"), "{said}");
+    fs::write(project.source(), &text).unwrap();
+    assert_same(&project.build_incrementally().unwrap(), &before);
+    project.edit("Some memory to read");
+    fs::remove_dir_all(project.units()).unwrap();
+    assert_same(&project.build_incrementally().unwrap(), &edited);
+}
+
+#[test]
+fn what_cannot_be_compiled_in_units_is_compiled_as_a_whole() {
+    let project = Project::new();
+    let whole = project.build();
+    let units = project.build_incrementally().unwrap();
+    assert!(units != whole, "there is but one unit");
+    for product in [".incremental", "driver"] {
+        fs::remove_dir_all(project.units().join(product)).unwrap();
+    }
+    // Where rustc keeps what it has found out is no directory.
+    fs::write(project.units().join(".incremental"), "").unwrap();
+    fs::remove_file(project.units().join(".built-from")).unwrap();
+    assert_same(&project.build_incrementally().unwrap(), &whole);
 }

@@ -9,7 +9,7 @@ pub(super) const WATCH_NOTES: &str = "\
 A machine that has booted is saved once, in the cache, and restored for each run; it then gets the module
 that was just built. As long as it waits for that, it rehearses the claims that are named. What it is saved for is in
 the name of the saved one: kernel, QEMU, init, this boot of the host. Where nothing can be restored, the
-guest boots, and the reason is said. Ctrl-C ends.";
+guest boots, and the reason is said. Of the driver is compiled what has changed. Ctrl-C ends.";
 
 /// `lab watch`.
 #[derive(Clone, Debug, Args)]

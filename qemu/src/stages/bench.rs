@@ -14,6 +14,7 @@ use crate::cli::{AccelChoice, Extras, GuestArgs, KernelArgs, Run};
 use crate::exit_code::ExitCode;
 use crate::failure::Failure;
 use crate::job::Work;
+use crate::module::Manner;
 use crate::outcome::Outcome;
 use crate::patch::Sources;
 use crate::phase::Phase;
@@ -78,6 +79,7 @@ fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Dur
     Sources::read(&driver)?.write(&project)?;
     let mut there = workshop.again()?;
     there.layout.project = project;
+    there.manner = Manner::Incremental;
     let guest = GuestArgs {
         accel: AccelChoice::Auto,
         insmod_args: Vec::new(),

@@ -57,10 +57,6 @@ pub fn debug(workshop: &Workshop<'_>, args: &Debug) -> Result<ExitCode> {
         return Err(Failure::Usage(format!("no program {}", own.display())).into());
     }
     let (place, listener) = Place::make()?;
-    let workshop = &Workshop {
-        debug_info: true,
-        ..workshop.again()?
-    };
     let set_up = |programs: &Programs| {
         require_known(claims.iter(), programs, &workshop.stop)?;
         if claims.is_empty() {

@@ -13,7 +13,7 @@ use lab::initramfs::GuestFile;
 use lab::job::{Ending, Job, MODULE_PATH, Module, Program, Work};
 use lab::layout::Layout;
 use lab::machine::{Hardware, Machine};
-use lab::module::Builder;
+use lab::module::{Builder, Manner};
 use lab::outcome::Outcome;
 use lab::patch::{MUTANTS, Patch, Sources};
 use lab::phase::Deadlines;
@@ -90,7 +90,7 @@ fn build(project: PathBuf, workshop: &Workshop<'_>, built: &Built) -> PathBuf {
         layout: &layout,
         sysroot: &built.target.sysroot,
         kernel: &built.target.kernel,
-        debug_info: false,
+        manner: Manner::Whole,
     };
     match builder.build(workshop.progress, &workshop.stop) {
         Ok(module) => module.path,
