@@ -21,9 +21,9 @@ pub const CACHE: &str = ".incremental";
 /// In the directory of the build products: what Kbuild takes for rustc.
 const FILE: &str = ".rustc";
 
-/// More units would hardly be faster: what is left is checked before there are units.
-const SCRIPT: &str = "#!/bin/sh
-# rustc, for what is not to be compiled to an object.
+/// What is in there. More units would hardly be faster: what is left is checked before there are units.
+pub const SCRIPT: &str = "#!/bin/sh
+# What Kbuild takes for rustc.
 set -e
 for word; do
     shift
@@ -36,7 +36,7 @@ for word; do
     set -- \"$@\" \"$word\"
 done
 [ -n \"$object\" ] || exec rustc \"$@\"
-rustc \"$@\" -Ccodegen-units=8 -Cincremental=\"${0%/*}/.incremental\"
+rustc \"$@\" -Ccodegen-units=16 -Cincremental=\"${0%/*}/.incremental\"
 set -- \"${object%.o}\".*.rcgu.o
 # The only unit of a small driver has the object's own name.
 [ -e \"$1\" ] || exit 0

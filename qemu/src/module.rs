@@ -267,7 +267,12 @@ impl Builder<'_> {
     /// Names what Kbuild's settings depend on.
     fn settings_key(&self) -> String {
         let mut hash = Sha256::new();
-        let parts = [kbuild::RECIPE, &self.kernel.key, &self.sysroot.key].map(str::to_owned);
+        let script = match self.manner {
+            Manner::Incremental => incremental::SCRIPT,
+            Manner::Whole | Manner::Debugged => "",
+        };
+        let parts = [kbuild::RECIPE, script, &self.kernel.key, &self.sysroot.key];
+        let parts = parts.map(str::to_owned);
         let told = self.kernel.compiler.variables().into_iter();
         let told = told.chain(self.arguments(Strictness::Build));
         for part in parts.into_iter().chain(told) {

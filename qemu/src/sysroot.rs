@@ -281,7 +281,8 @@ const ENTER: &str = r#"
 root=$1; shift
 mount --rbind /dev "$root/dev" && mount -t proc proc "$root/proc" && mount -t tmpfs tmpfs "$root/tmp" || exit 120
 while [ "$1" != -- ]; do
-    mkdir -p "$root$2" && mount --rbind "$1" "$root$2" || exit 120
+    [ -d "$root$2" ] || mkdir -p "$root$2" || exit 120
+    mount --rbind "$1" "$root$2" || exit 120
     shift 2
 done
 shift
