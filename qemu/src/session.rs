@@ -113,7 +113,10 @@ fn run_for(
         job: guest.job.clone(),
         mark: mark::random_name().context("failed to make a mark")?,
     };
-    let initramfs = initramfs::assemble(&guest.archives, &guest.own_files(&order)?)?;
+    let text = serde_json::to_vec_pretty(&order).context("failed to write the order as JSON")?;
+    let mut files = guest.files.clone();
+    files.push(GuestFile::data(ORDER_PATH, text));
+    let initramfs = initramfs::assemble(&guest.archives, &files)?;
     let (vm, attendance) = match debugger {
         None => (Vm::start(machine, initramfs)?, None),
         Some(Debugger { listener, begin }) => (
@@ -125,16 +128,6 @@ fn run_for(
     let watch = Watch::new(listener, &order, streams, deadlines)?;
     let seen = watch.attended(attendance).until_the_end()?;
     Ok(report(guest, seen))
-}
-
-impl Guest {
-    /// What no other guest has, its order among it.
-    fn own_files(&self, order: &Order) -> Result<Vec<GuestFile>> {
-        let mut files = self.files.clone();
-        let text = serde_json::to_vec_pretty(order).context("failed to write the order as JSON")?;
-        files.push(GuestFile::data(ORDER_PATH, text));
-        Ok(files)
-    }
 }
 
 fn report(guest: &Guest, seen: Seen) -> Report {

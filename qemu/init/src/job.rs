@@ -5,8 +5,7 @@
 //!
 //! A guest whose initramfs has [`AWAIT_PATH`] is to be saved, and gets its order later: it says
 //! [`Event::Awaiting`], and goes on in each machine that is restored, where the host says
-//! [`Command::Wake`], perhaps [`Command::Rehearse`], then [`Command::Unpack`] with an archive of what a guest
-//! that boots would have found in its initramfs, the order among it.
+//! [`Command::Wake`], perhaps [`Command::Rehearse`], then [`Command::Begin`] with the order.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -189,7 +188,7 @@ pub struct WindowSize {
 
 /// What the host tells `init` while the guest runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case")]
 pub enum Command {
     /// The machine was restored: its clock stands at the time when it was saved, and its random numbers
     /// are those of every other machine that is restored from the same file.
@@ -205,9 +204,12 @@ pub enum Command {
         /// The program.
         program: Program,
     },
-    /// An archive follows, in the format of an initramfs: it belongs in the root directory.
-    Unpack {
-        /// Its length in bytes.
+    /// The order of a guest that was restored. An archive follows, in the format of an initramfs: what a guest that boots
+    /// would have found there.
+    Begin {
+        /// The order.
+        order: Order,
+        /// The archive's length in bytes.
         len: usize,
     },
     /// The debugger is ready.

@@ -26,10 +26,13 @@ use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use nix::kmod::{DeleteModuleFlags, ModuleInitFlags, delete_module, finit_module};
 use nix::sys::reboot::{RebootMode, reboot};
+use nix::time::{ClockId, clock_gettime};
+use rustix::system::uname;
 
 use crate::job::{Ending, Event, INIT_FAILED, Job, Module, Order, Refusal, Work};
 use children::Children;
@@ -141,24 +144,19 @@ fn await_cut(control: &mut Control) -> Result<()> {
 }
 
 fn ready() -> Result<Event> {
-    let release = read_trimmed("/proc/sys/kernel/osrelease")?;
-    let uptime = read_trimmed("/proc/uptime")?;
-    let seconds = uptime.split(' ').next().unwrap_or_default();
-    let uptime_ms = seconds
-        .replace('.', "")
-        .parse::<u64>()
-        .map(|hundredths| hundredths * 10);
+    let uptime = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
     Ok(Event::Ready {
-        release,
-        uptime_ms: uptime_ms.with_context(|| format!("failed to parse /proc/uptime: {uptime}"))?,
+        release: uname().release().to_string_lossy().into_owned(),
+        uptime_ms: uptime.as_millis().try_into()?,
         taint: taint()?,
     })
 }
 
 fn taint() -> Result<u64> {
-    let text = read_trimmed("/proc/sys/kernel/tainted")?;
-    text.parse()
-        .with_context(|| format!("failed to parse /proc/sys/kernel/tainted: {text}"))
+    let path = "/proc/sys/kernel/tainted";
+    let text = read_trimmed(path)?;
+    let taint = text.parse();
+    taint.with_context(|| format!("failed to parse {path}: {text}"))
 }
 
 fn read_trimmed(path: &str) -> Result<String> {

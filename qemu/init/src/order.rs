@@ -3,13 +3,14 @@
 //! The host may take its time. What a guest can do meanwhile need not be done while somebody waits for a verdict.
 
 use std::fs;
-use std::io::Cursor;
+use std::io::{self, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use linux_crng_ioctl::ioctl::{add_randomness_to_kernel, force_kernel_crng_reseed};
-use rustix::time::{ClockId, Timespec, clock_settime};
+use nix::sys::mman::{MlockAllFlags, mlockall, munlockall};
+use nix::time::{ClockId, clock_settime};
 
 use crate::children::Children;
 use crate::early::{Early, Start};
@@ -53,27 +54,28 @@ pub(crate) fn take(
     children: &Children,
     control: &mut Control,
 ) -> Result<(Order, Ahead)> {
-    let ahead = if Path::new(AWAIT_PATH).exists() {
-        wait_for_host(ports, children, control)?
-    } else {
-        Ahead::default()
-    };
+    if Path::new(AWAIT_PATH).exists() {
+        return wait_for_host(ports, children, control);
+    }
     let text = fs::read(ORDER_PATH).with_context(|| format!("failed to read {ORDER_PATH}"))?;
     let order = serde_json::from_slice(&text);
-    Ok((
-        order.with_context(|| format!("failed to parse {ORDER_PATH}"))?,
-        ahead,
-    ))
+    let order = order.with_context(|| format!("failed to parse {ORDER_PATH}"))?;
+    Ok((order, Ahead::default()))
 }
 
 /// Between the first word and the answer to it lies the time for which the machine was saved. It may be
 /// restored many times, and all of them go on from there.
-fn wait_for_host(ports: &Ports, children: &Children, control: &mut Control) -> Result<Ahead> {
+fn wait_for_host(
+    ports: &Ports,
+    children: &Children,
+    control: &mut Control,
+) -> Result<(Order, Ahead)> {
     let mut ahead = Ahead {
         early: None,
         // Once for all machines that are restored: what comes to them before the module does has counters.
         unaccounted: Some(memory::unaccounted()?),
     };
+    fault_in().context("failed to map all of this program")?;
     control.say(&Event::Awaiting { taint: taint()? })?;
     match control.next()? {
         Command::Wake { now, seed } => {
@@ -87,20 +89,25 @@ fn wait_for_host(ports: &Ports, children: &Children, control: &mut Control) -> R
         Command::Rehearse { program } => ahead.get_on(program, ports, children, control)?,
         command => command,
     };
-    let archive = match command {
-        Command::Unpack { len } => control.receive(len)?,
-        command => bail!("failed to get an order: the host said {command:?}"),
+    let Command::Begin { order, len } = command else {
+        bail!("failed to get an order: the host said {command:?}");
     };
-    archive::unpack(&mut Cursor::new(archive), Path::new("/"))?;
-    Ok(ahead)
+    let mut archive = BufReader::new(control.apart(len));
+    let unpacked = archive::unpack(&mut archive, Path::new("/"));
+    let rest = io::copy(&mut archive, &mut io::sink());
+    rest.context("failed to receive the files of an order")?;
+    unpacked.map(|()| (order, ahead))
+}
+
+/// Has the kernel enter every page of this program into the page table, so that what is restored later takes no fault on
+/// its way (mlock(2)).
+fn fault_in() -> nix::Result<()> {
+    mlockall(MlockAllFlags::MCL_CURRENT)?;
+    munlockall()
 }
 
 fn set_clock(now: Duration) -> Result<()> {
-    let time = Timespec {
-        tv_sec: i64::try_from(now.as_secs()).context("failed to set the clock")?,
-        tv_nsec: now.subsec_nanos().into(),
-    };
-    clock_settime(ClockId::Realtime, time).context("failed to set the clock")
+    clock_settime(ClockId::CLOCK_REALTIME, now.into()).context("failed to set the clock")
 }
 
 /// Has the kernel make new keys, which depend on `seed` (random(4): `RNDADDENTROPY`, `RNDRESEEDCRNG`).

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
@@ -183,15 +183,12 @@ impl Control {
         }
     }
 
-    /// Waits for `len` bytes that are no commands.
-    pub(crate) fn receive(&mut self, len: usize) -> Result<Vec<u8>> {
+    /// The next `len` bytes, which are no commands. Who begins to read them has to read all.
+    pub(crate) fn apart(&mut self, len: usize) -> impl Read {
         let early = self.unread.len().min(len);
-        let mut bytes: Vec<u8> = self.unread.drain(..early).collect();
-        bytes.resize(len, 0);
-        let missing = &mut bytes[early..];
-        let received = self.port.read_exact(missing);
-        received.with_context(|| format!("failed to receive {len} bytes from the host"))?;
-        Ok(bytes)
+        let early: Vec<u8> = self.unread.drain(..early).collect();
+        let missing = (&self.port).take((len - early.len()) as u64);
+        Cursor::new(early).chain(missing)
     }
 
     /// Reads once.

@@ -46,7 +46,7 @@ pub(crate) fn run(shell: &Shell, children: &Children, control: &mut Control) -> 
             Wake::Command(
                 command @ (job::Command::Wake { .. }
                 | job::Command::Rehearse { .. }
-                | job::Command::Unpack { .. }
+                | job::Command::Begin { .. }
                 | job::Command::Go
                 | job::Command::Describe),
             ) => {

@@ -122,8 +122,9 @@ pub fn resume(
         job: guest.job.clone(),
         mark,
     };
-    let archive = initramfs::assemble(&[], &guest.own_files(&order)?)?;
-    hand_over(archive, &listener).context("failed to hand the order over to the guest")?;
+    let archive = initramfs::assemble(&[], &guest.files)?;
+    let handed_over = hand_over(order.clone(), archive, &listener);
+    handed_over.context("failed to hand the order over to the guest")?;
     let watch = Watch::new(listener, &order, streams, deadlines)?.restored(since);
     Ok(Ok(report(guest, watch.until_the_end()?)))
 }
@@ -135,18 +136,21 @@ fn wake() -> Result<Command> {
     Ok(Command::Wake { now, seed })
 }
 
-/// Sends the archive, in a thread of its own: the guest may be slow to take it, or dead.
-fn hand_over(mut archive: File, listener: &Listener) -> io::Result<()> {
+/// Sends the order and the archive, in a thread of its own: the guest may be slow to take it, or dead.
+fn hand_over(order: Order, mut archive: File, listener: &Listener) -> io::Result<()> {
     let len = archive.metadata()?.len();
     let len = usize::try_from(len).map_err(io::Error::other)?;
-    listener.tell(&Command::Unpack { len });
+    let mut line = serde_json::to_vec(&Command::Begin { order, len })?;
+    line.push(b'\n');
     archive.rewind()?;
     let mut port: UnixStream = listener.vm.channel(Channel::Control).try_clone()?;
     thread::Builder::new()
         .name("hand-over".into())
         .spawn(move || {
             // A guest that takes no more of it is noticed by its deadline or its end, which ends this.
-            let _ = io::copy(&mut archive, &mut port).and_then(|_| port.flush());
+            let _ = port
+                .write_all(&line)
+                .and_then(|()| io::copy(&mut archive, &mut port));
         })?;
     Ok(())
 }

@@ -110,7 +110,18 @@ fn every_event_survives_the_way() {
 fn commands_survive_the_way() {
     there_and_back(&Command::Bye);
     there_and_back(&Command::Go);
-    there_and_back(&Command::Unpack { len: 1 << 20 });
+    there_and_back(&Command::Begin {
+        order: Order {
+            job: Job {
+                module: Some(Module::mmapdemo("pages=4")),
+                work: Work::Programs(vec![Program::new(["true"])]),
+                ending: Ending::PowerOff,
+                debugged: false,
+            },
+            mark: "0f".into(),
+        },
+        len: 1 << 20,
+    });
     there_and_back(&Command::Wake {
         now: Duration::new(1, 999_999_999),
         seed: vec![0, 255],
@@ -119,7 +130,7 @@ fn commands_survive_the_way() {
         rows: 1,
         columns: 2,
     }));
-    assert_eq!(text, r#"{"command":"resize","rows":1,"columns":2}"#);
+    assert_eq!(text, r#"{"resize":{"rows":1,"columns":2}}"#);
 }
 
 #[test]
