@@ -89,6 +89,21 @@ pub fn run(cli: &Cli, progress: &Progress) -> Result<ExitCode> {
     }
 }
 
+/// For what is about the clone's own driver.
+fn of_the_clone(workshop: &Workshop<'_>, kernel: &KernelArgs) -> KernelArgs {
+    if let Some(driver) = &kernel.driver {
+        let text = format!(
+            "  not the driver in {}, but the clone's: this is about nothing else",
+            driver.display()
+        );
+        workshop.progress.note(&text);
+    }
+    KernelArgs {
+        driver: None,
+        ..kernel.clone()
+    }
+}
+
 /// How a command builds modules: what restores machines is in a hurry.
 fn manner(command: &Command) -> Manner {
     match command {

@@ -49,10 +49,11 @@ const REHEARSAL: Duration = Duration::from_secs(60);
 ///
 /// When something cannot be built or started.
 pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
-    let built = workshop.build(&args.kernel)?;
+    let kernel = super::of_the_clone(workshop, &args.kernel);
+    let built = workshop.build(&kernel)?;
     println!("load average before: {}", load()?);
     let before = ProcessorTime::now()?;
-    let edits = edits(workshop, &built, args)?;
+    let edits = edits(workshop, &built, &kernel, args.edits)?;
     print_times(
         "edit -> verdict of 10 claims, in the lab",
         &edits,
@@ -73,10 +74,14 @@ pub fn bench(workshop: &Workshop<'_>, args: &Bench) -> Result<ExitCode> {
 }
 
 /// The times of the edits after which all was as expected.
-fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Duration>> {
+fn edits(
+    workshop: &Workshop<'_>,
+    built: &Built,
+    kernel: &KernelArgs,
+    nr_edits: usize,
+) -> Result<Vec<Duration>> {
     let project = workshop.layout.project.join("target/lab/bench");
-    let driver = workshop.driver(args.kernel.driver.as_deref())?;
-    Sources::read(&driver)?.write(&project)?;
+    Sources::read(&workshop.layout.project)?.write(&project)?;
     let mut there = workshop.again()?;
     there.layout.project = project;
     there.manner = Manner::Incremental;
@@ -85,21 +90,16 @@ fn edits(workshop: &Workshop<'_>, built: &Built, args: &Bench) -> Result<Vec<Dur
         insmod_args: Vec::new(),
         timeout: Some(60),
     };
-    // The copy, which is edited, is the project of that workshop.
-    let kernel = KernelArgs {
-        driver: None,
-        ..args.kernel.clone()
-    };
     let run = Run {
         claims: CLAIMS.map(str::to_owned).to_vec(),
         warm: true,
         may_skip: Some(Vec::new()),
-        ..Run::all(kernel, guest)
+        ..Run::all(kernel.clone(), guest)
     };
     let mut rounds = Rounds::new(built.target.clone(), built.programs.clone(), run);
     let mut times = Vec::new();
     // The first is for the snapshot, and for what is not in the page cache.
-    for number in 0..=args.edits {
+    for number in 0..=nr_edits {
         let since = edit(&there.layout.project, number)?;
         let changed = Changed {
             files: vec![(Part::Driver, EDITED.0.into())],

@@ -1,7 +1,6 @@
 //! `lab mutants`: whether the tests notice a driver that is wrong.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -68,7 +67,7 @@ pub fn mutants(workshop: &Workshop<'_>, args: &Mutants) -> Result<ExitCode> {
     let all = Patch::all(&workshop.layout.project.join(patch::MUTANTS))?;
     let mut open = choose(&all, &args.names)?;
     let nr_chosen = open.len();
-    let suite = Suite::new(workshop, &args.kernel)?;
+    let suite = Suite::new(workshop, &super::of_the_clone(workshop, &args.kernel))?;
     let path = workshop.layout.project.join(MATRIX);
     let before = fs::read_to_string(&path).unwrap_or_default();
     let mut fates = Vec::new();
@@ -136,8 +135,6 @@ fn choose<'a>(all: &'a [Patch], names: &[String]) -> Result<Vec<&'a Patch>> {
 /// What is tried on each driver, and where.
 struct Suite<'a> {
     workshop: &'a Workshop<'a>,
-    /// Where the driver is, and its `Kbuild`.
-    driver: PathBuf,
     built: Built,
     test: TestProgram,
     all: Witnesses,
@@ -155,7 +152,6 @@ impl<'a> Suite<'a> {
             bail!("failed to leave out {name}: the driver has no such test");
         }
         test.tests.retain(|test| !LEFT_OUT.contains(&test.as_str()));
-        let driver = workshop.driver(kernel.driver.as_deref())?;
         let built = workshop.build(kernel)?;
         let ids = HostCommand::new("list the claims", &built.programs.mmapdemo)
             .args(["list", "--object", "device", "--ids", "--needs-only", NEEDS])
@@ -169,7 +165,6 @@ impl<'a> Suite<'a> {
         }
         Ok(Self {
             workshop,
-            driver,
             built,
             test,
             all,
@@ -309,7 +304,7 @@ impl<'a> Suite<'a> {
     fn build(&self, mutant: &Patch) -> Result<KernelModule> {
         let workshop = self.workshop;
         let copy = tempfile::tempdir().context("failed to make a temporary directory")?;
-        let mut sources = Sources::read(&self.driver)?;
+        let mut sources = Sources::read(&workshop.layout.project)?;
         sources.apply(mutant)?;
         sources.write(copy.path())?;
         let layout = Layout {
