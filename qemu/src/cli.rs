@@ -347,7 +347,8 @@ pub struct Exec {
     /// Copy a file of the host into the guest's /root; may be repeated.
     #[arg(long, value_name = "FILE")]
     pub copy: Vec<PathBuf>,
-    /// Restore a machine that was saved after its boot, instead of booting.
+    /// Restore a machine that was saved after its boot, instead of booting; of the driver, only what has changed is
+    /// compiled.
     #[arg(long)]
     pub warm: bool,
     /// Write how the program ended to this file: `exited N`, `signaled N` or `lab failed`.
@@ -376,7 +377,8 @@ pub struct Shell {
     /// A parameter for the module, such as `pages=4`; may be repeated.
     #[arg(long = "insmod-arg", value_name = "NAME=VALUE")]
     pub insmod_args: Vec<String>,
-    /// Restore a machine that was saved after its boot, instead of booting.
+    /// Restore a machine that was saved after its boot, instead of booting; of the driver, only what has changed is
+    /// compiled.
     #[arg(long)]
     pub warm: bool,
 }

@@ -9,6 +9,7 @@
 //! Kbuild takes the path of its compiler from a variable, and so finds a script there, which puts the units together.
 
 use std::fs::{self, Permissions};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -20,6 +21,9 @@ pub const CACHE: &str = ".incremental";
 
 /// In the directory of the build products: what Kbuild takes for rustc.
 const FILE: &str = ".rustc";
+
+/// There, too: what this driver was built by when it turned out not to build in units.
+const GIVEN_UP: &str = ".not-in-units";
 
 /// What is in there. More units would hardly be faster: what is left is checked before there are units.
 pub const SCRIPT: &str = "#!/bin/sh
@@ -54,6 +58,43 @@ pub fn prepare(out: &Path) -> Result<()> {
     let context = || format!("failed to write {}", path.display());
     fs::write(&path, SCRIPT).with_context(context)?;
     fs::set_permissions(&path, Permissions::from_mode(0o755)).with_context(context)
+}
+
+/// Removes what rustc has kept, if anything: it may be why the driver does not build.
+///
+/// # Errors
+///
+/// When it cannot be removed.
+pub fn forget(out: &Path) -> Result<()> {
+    let path = out.join(CACHE);
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(&path)
+    } else {
+        fs::remove_file(&path)
+    };
+    match removed {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Remembers that this driver builds only as a whole: to try each time would take longer than that. It is tried again
+/// by another kernel, toolchain or script, all of which `key` names.
+///
+/// # Errors
+///
+/// When `out` cannot be written to.
+pub fn give_up(out: &Path, key: &str) -> Result<()> {
+    let path = out.join(GIVEN_UP);
+    fs::write(&path, key).with_context(|| format!("failed to write {}", path.display()))
+}
+
+/// Whether that was remembered.
+#[must_use]
+pub fn is_given_up(out: &Path, key: &str) -> bool {
+    fs::read_to_string(out.join(GIVEN_UP)).is_ok_and(|of| of == key)
 }
 
 /// What make is told, where the products are in `inside`.

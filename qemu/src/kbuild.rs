@@ -57,7 +57,8 @@ const OF_ONE_MAKE: [&str; 5] = [
 ];
 
 /// Removes the products that make would take for up to date by their times: the sources are not what they were,
-/// whatever their times are. Those of a build that did not come to its end may be cut off; so all go.
+/// whatever their times are. Those of a build that did not come to its end may be cut off; so all go but what rustc keeps,
+/// which notices that by itself.
 ///
 /// # Errors
 ///

@@ -165,20 +165,28 @@ impl Builder<'_> {
         if self.manner != Manner::Incremental {
             return self.kbuild(out, Strictness::Build, stop);
         }
-        incremental::prepare(out)?;
-        let said = self.kbuild(out, Strictness::Build, stop);
-        let diagnostics = said.as_ref().map_or_else(Failure::diagnostics_of, |_| "");
-        if diagnostics.is_empty() || is_an_error_of_the_driver(diagnostics) {
-            return said;
-        }
-        // A call that is only gone if all is one unit, such as those of `build_assert!`.
-        progress.note("  in units it does not build: compiled as a whole");
-        kbuild::clear(out, true)?;
         let whole = Self {
             manner: Manner::Whole,
             ..*self
         };
-        whole.kbuild(out, Strictness::Build, stop)
+        let key = self.settings_key();
+        if incremental::is_given_up(out, &key) {
+            return whole.kbuild(out, Strictness::Build, stop);
+        }
+        incremental::prepare(out)?;
+        let said = self.kbuild(out, Strictness::Build, stop);
+        let why = said.as_ref().map_or_else(Failure::diagnostics_of, |_| "");
+        if why.is_empty() || is_an_error_of_the_driver(why) {
+            return said;
+        }
+        let why = why.lines().next().unwrap_or_default();
+        let instead = "  in units it does not build, and is compiled as a whole instead";
+        progress.note(&format!("{instead}: {why}"));
+        kbuild::clear(out, true)?;
+        incremental::forget(out)?;
+        let said = whole.kbuild(out, Strictness::Build, stop)?;
+        incremental::give_up(out, &key)?;
+        Ok(said)
     }
 
     /// Runs Kbuild with the products in `out`, and returns what the compiler had to say.
@@ -365,7 +373,13 @@ fn run(command: HostCommand, stop: &Stop) -> Result<(Finished, String)> {
 
 /// Whether the compiler found an error in the driver: then to build in another way would find it again.
 fn is_an_error_of_the_driver(said: &str) -> bool {
-    said.lines().any(|line| line.starts_with("error")) && said.contains("--> driver/")
+    // An empty line stands between what is said of one thing and of another.
+    said.split("\n\n").any(|message| {
+        let mut lines = message.lines();
+        let is_error =
+            |line: &str| line.starts_with("error") && !line.contains("internal compiler error");
+        lines.any(is_error) && lines.any(|line| line.trim_start().starts_with("--> driver/"))
+    })
 }
 
 #[cfg(test)]
@@ -376,10 +390,14 @@ mod tests {
     fn an_error_of_the_driver_is_told_from_one_of_the_build() {
         let of_the_driver = "error: mismatched types\n   --> driver/mmapdemo.rs:114:14\n";
         assert!(is_an_error_of_the_driver(of_the_driver));
+        let after_a_warning = format!("warning: unused\n --> driver/a.rs:1:1\n\n{of_the_driver}");
+        assert!(is_an_error_of_the_driver(&after_a_warning));
         for other in [
             "warning: unused\n   --> driver/mmapdemo.rs:1:1\nld: cannot open linker script\n",
             "error: unknown codegen option: `x`\n",
             "sh: 1: cannot open Makefile.build\n",
+            "warning: unused\n   --> driver/mmapdemo.rs:1:1\n\nerror: unknown codegen option: `x`\n",
+            "error: internal compiler error: it is confused\n   --> driver/mmapdemo.rs:1:1\n",
         ] {
             assert!(!is_an_error_of_the_driver(other), "{other}");
         }

@@ -103,9 +103,13 @@ impl Project {
 
     /// Has the driver say something else of itself.
     fn edit(&self, description: &str) {
+        self.replace(DESCRIPTION, description);
+    }
+
+    fn replace(&self, old: &str, new: &str) {
         let text = fs::read_to_string(self.source()).unwrap();
-        assert!(text.contains(DESCRIPTION));
-        fs::write(self.source(), text.replacen(DESCRIPTION, description, 1)).unwrap();
+        assert!(text.contains(old));
+        fs::write(self.source(), text.replacen(old, new, 1)).unwrap();
     }
 }
 
@@ -215,7 +219,7 @@ fn what_is_compiled_in_units_is_never_of_an_earlier_driver() {
 }
 
 #[test]
-fn what_cannot_be_compiled_in_units_is_compiled_as_a_whole() {
+fn where_rustc_can_keep_nothing_the_driver_is_compiled_as_a_whole() {
     let project = Project::new();
     let whole = project.build();
     let units = project.build_incrementally().unwrap();
@@ -223,8 +227,36 @@ fn what_cannot_be_compiled_in_units_is_compiled_as_a_whole() {
     for product in [".incremental", "driver"] {
         fs::remove_dir_all(project.units().join(product)).unwrap();
     }
-    // Where rustc keeps what it has found out is no directory.
-    fs::write(project.units().join(".incremental"), "").unwrap();
+    fs::write(project.units().join(".incremental"), "no directory").unwrap();
     fs::remove_file(project.units().join(".built-from")).unwrap();
     assert_same(&project.build_incrementally().unwrap(), &whole);
+}
+
+#[test]
+fn a_driver_that_links_only_as_a_whole_is_compiled_as_a_whole() {
+    let project = Project::new();
+    let units = project.build_incrementally().unwrap();
+    // A call to a function that does not exist, which is gone where the other function is inlined.
+    let file = |name: &str| project.dir.path().join("driver").join(name);
+    let strategy = fs::read_to_string(file("strategy.rs")).unwrap();
+    let bounded = "pub(crate) fn bounded(nr: usize) -> usize {\n    kernel::prelude::build_assert!(nr < 4);\n    nr\n}\n";
+    fs::write(file("strategy.rs"), format!("{strategy}\n{bounded}")).unwrap();
+    let buffer = fs::read_to_string(file("buffer.rs")).unwrap();
+    let caller = "let pages = Pages::new(nr_pages)?;";
+    assert!(buffer.contains(caller));
+    let calls = format!("if crate::strategy::bounded(3) != 3 {{ return Err(EINVAL); }} {caller}");
+    fs::write(file("buffer.rs"), buffer.replace(caller, &calls)).unwrap();
+
+    let whole = project.build();
+    assert_same(&project.build_incrementally().unwrap(), &whole);
+    let given_up = || project.units().join(".not-in-units").is_file();
+    assert!(given_up(), "it builds in units");
+    project.edit("Some memory to read");
+    assert_same(&project.build_incrementally().unwrap(), &project.build());
+    // By another script or kernel it would be tried again.
+    fs::write(project.units().join(".not-in-units"), "another key").unwrap();
+    fs::write(file("strategy.rs"), strategy).unwrap();
+    fs::write(file("buffer.rs"), buffer).unwrap();
+    project.replace("Some memory to read", DESCRIPTION);
+    assert_same(&project.build_incrementally().unwrap(), &units);
 }

@@ -21,8 +21,8 @@ pub struct Run {
     /// Say of every claim what was said, seen and concluded, as is done where claims are named.
     #[arg(long)]
     pub details: bool,
-    /// Restore a machine that was saved after its boot, instead of booting. Of all claims, those that take a
-    /// disk or an earlier boot are skipped then.
+    /// Restore a machine that was saved after its boot, instead of booting; of the driver, only what has changed is
+    /// compiled. Of all claims, those that take a disk or an earlier boot are skipped then.
     #[arg(long)]
     pub warm: bool,
     /// Fail if a claim is skipped, unless it is one of these.
