@@ -7,9 +7,10 @@
     reason = "what helps a test may panic as the test may"
 )]
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -229,6 +230,24 @@ fn what_was_damaged_is_made_again_and_what_cannot_be_restored_boots_instead() {
 
     let (_, said) = sh(&["--accel", "tcg"], "true");
     assert!(said.contains(SAVED) && said.contains(RESTORED), "{said}");
+}
+
+#[test]
+fn files_that_come_to_a_restored_guest_have_their_modes() {
+    let _alone = alone();
+    let dir = tempfile::tempdir().unwrap();
+    let modes = [0o666, 0o775, 0o400];
+    let files = modes.map(|mode| {
+        let path = dir.path().join(format!("{mode:o}"));
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        path
+    });
+    let files: Vec<&str> = files.iter().map(|path| path.to_str().unwrap()).collect();
+    let options: Vec<&str> = files.iter().flat_map(|file| ["--copy", file]).collect();
+    let (seen, said) = sh(&options, "umask; stat -c '%n %a' 666 775 400");
+    assert_eq!(seen, "0022\n666 666\n775 775\n400 400\n");
+    assert!(said.contains(RESTORED), "{said}");
 }
 
 #[test]

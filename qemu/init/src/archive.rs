@@ -12,7 +12,7 @@ use rustix::process::umask;
 
 /// Puts what is in `archive` below `root`; a file replaces an earlier one.
 pub(crate) fn unpack(archive: &mut impl Read, root: &Path) -> Result<()> {
-    // What is made then has its own mode.
+    // What the archive says is the mode, whatever the mask is.
     let mask = umask(Mode::empty());
     let unpacked = unpack_all(archive, root);
     umask(mask);

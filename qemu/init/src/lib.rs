@@ -144,10 +144,11 @@ fn await_cut(control: &mut Control) -> Result<()> {
 }
 
 fn ready() -> Result<Event> {
-    let uptime = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?);
+    let uptime = clock_gettime(ClockId::CLOCK_BOOTTIME).context("failed to read the clock")?;
+    let uptime_ms = Duration::from(uptime).as_millis().try_into();
     Ok(Event::Ready {
         release: uname().release().to_string_lossy().into_owned(),
-        uptime_ms: uptime.as_millis().try_into()?,
+        uptime_ms: uptime_ms.context("failed to count milliseconds")?,
         taint: taint()?,
     })
 }

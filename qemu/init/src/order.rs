@@ -94,9 +94,11 @@ fn wait_for_host(
     };
     let mut archive = BufReader::new(control.apart(len));
     let unpacked = archive::unpack(&mut archive, Path::new("/"));
+    // What follows is a command.
     let rest = io::copy(&mut archive, &mut io::sink());
+    unpacked?;
     rest.context("failed to receive the files of an order")?;
-    unpacked.map(|()| (order, ahead))
+    Ok((order, ahead))
 }
 
 /// Has the kernel enter every page of this program into the page table, so that what is restored later takes no fault on
