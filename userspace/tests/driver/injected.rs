@@ -32,7 +32,7 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(device: &'a Device) -> Self {
         let path = CString::new(device.node()).expect("a path");
-        let injection = Injection::new();
+        let injection = Injection::patient();
         Self {
             device,
             injection,
@@ -186,7 +186,7 @@ fn fork_without_memory_is_enomem_and_counts_no_mapping() {
         let mapping = Mapping::new(device.whole(), Some(device.open().as_fd())).expect("map");
         mapping.store(0, 1).expect("store");
         let fork = || sys::fork(|| 0);
-        let score = bench.injection.of_each_part("fork", fork, |said| {
+        let score = Injection::new().of_each_part("fork", fork, |said| {
             if let Ok(child) = said {
                 assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
             }
