@@ -117,5 +117,7 @@ fn wait_until(timeout: Duration, mut happened: impl FnMut() -> Result<bool>) -> 
 
 /// What is not the text itself goes to standard error.
 fn note(text: &str) {
-    eprintln!("{text}");
+    // In one piece: what others write may come between two.
+    let line = format!("{text}\n");
+    eprint!("{line}");
 }
