@@ -25,7 +25,7 @@ const FILE: &str = ".rustc";
 /// There, too: what this driver was built by when it turned out not to build in units.
 const GIVEN_UP: &str = ".not-in-units";
 
-/// What is in there. More units would hardly be faster: what is left is checked before there are units.
+/// What is in [`FILE`]. More units would hardly be faster: what is left is checked before there are units.
 pub const SCRIPT: &str = "#!/bin/sh
 # What Kbuild takes for rustc.
 set -e
